@@ -1,0 +1,1 @@
+"""The REST router, authentication, problem replies and the schema."""

@@ -1,0 +1,1 @@
+"""Abstract models, errors, Markdown, artifacts, and the page-or-fragment helper."""

@@ -1,0 +1,52 @@
+"""Errors that services raise and doors translate into a page, a problem reply or an exit code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """What is wrong at one place of the input; `pointer` is a JSON pointer such as `/ratings/1/helpfulness`."""
+
+    pointer: str
+    detail: str
+
+
+class AppError(Exception):
+    """Base of every expected error: a sentence for the person who caused it, and an HTTP status."""
+
+    status = 400
+    title = "The request cannot be carried out"
+
+    def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+
+
+class InvalidInput(AppError):
+    """The input breaks a rule; `errors` name the fields."""
+
+    status = 422
+    title = "The input is not valid"
+
+
+class NotFound(AppError):
+    """There is no such thing, or this person may not know that there is."""
+
+    status = 404
+    title = "Not found"
+
+
+class Forbidden(AppError):
+    """A member lacks the role that this needs."""
+
+    status = 403
+    title = "Not allowed"
+
+
+class Conflict(AppError):
+    """The state of things does not allow it (any more)."""
+
+    status = 409
+    title = "Conflict"

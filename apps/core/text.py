@@ -1,0 +1,22 @@
+"""What PostgreSQL can store of a text that came from outside."""
+
+from typing import Any
+
+
+def why_unstorable(value: Any) -> str | None:
+    """Return why a JSON value cannot be stored (NUL characters, lone surrogates, too deep), or None if it can."""
+    pending = [(value, 0)]
+    while pending:
+        item, depth = pending.pop()
+        if depth > 40:
+            return "is nested more than 40 levels deep"
+        if isinstance(item, str):
+            if "\x00" in item:
+                return "has a NUL character, which cannot be stored"
+            if any("\ud800" <= character <= "\udfff" for character in item):
+                return "has half of a surrogate pair, which is no character"
+        elif isinstance(item, dict):
+            pending += [(part, depth + 1) for pair in item.items() for part in pair]
+        elif isinstance(item, list | tuple):
+            pending += [(part, depth + 1) for part in item]
+    return None

@@ -1,0 +1,1 @@
+"""Pairs, and labels that come along, from files and REST."""

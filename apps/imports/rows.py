@@ -1,0 +1,238 @@
+"""Read import rows and check them: one message per wrong field, with the line it stands on."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from apps.core.text import why_unstorable
+from apps.labeling.answers import MAX_ACTIVE_SECONDS
+from apps.projects.protocol import RATING_MAX, RATING_MIN
+from apps.prompts.models import json_hash
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+MAX_RESPONSES = 8
+ROLES = ("system", "user", "assistant")
+
+
+class BadRow(Exception):
+    """A row that cannot be imported; `field` is a JSON pointer into it."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.field, self.reason = field, reason
+
+
+@dataclass(frozen=True)
+class ImportedAnnotation:
+    """A label that came along; `preference` is None for neither valid, and 0 is a tie."""
+
+    annotator: str
+    preference: int | None
+    justification: str
+    ratings: tuple[dict[str, int], dict[str, int]]
+    active_seconds: int | None
+
+
+@dataclass(frozen=True)
+class ImportedPair:
+    """One comparison of an import row."""
+
+    external_id: str
+    messages: list[dict[str, str]]
+    texts: tuple[str, str]
+    models: tuple[str, str]
+    reference: str
+    metadata: dict[str, Any]
+    gold: int | None
+    annotations: tuple[ImportedAnnotation, ...] = field(default=())
+
+
+def read_lines(stream: IO[bytes]) -> Iterator[tuple[int, object]]:
+    """Yield (line number, JSON value or BadRow) of a JSON-lines file, or of a file that is one JSON array."""
+    first = stream.read(1)
+    while first.isspace():
+        first = stream.read(1)
+    if first == b"[":
+        yield from _read_array(first + stream.read())
+        return
+    number, rest = 0, first
+    while True:
+        line = rest + stream.readline(MAX_LINE_BYTES + 1)
+        rest = b""
+        if not line:
+            return
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(MAX_LINE_BYTES)
+            yield number, BadRow("", f"The line is longer than {MAX_LINE_BYTES // 1024 // 1024} MiB.")
+        elif line.strip():
+            yield number, _parse(line)
+
+
+def parse_row(row: object) -> list[ImportedPair]:
+    """Return the comparisons of one import row (two for each pair of more than two responses); raise BadRow."""
+    if isinstance(row, BadRow):
+        raise row
+    if not isinstance(row, dict):
+        raise BadRow("", "A row must be a JSON object.")
+    if problem := why_unstorable(row):
+        raise BadRow("", f"The row {problem}.")
+    messages = _messages(row)
+    responses = row.get("responses")
+    if not isinstance(responses, list) or not 2 <= len(responses) <= MAX_RESPONSES:
+        raise BadRow("/responses", f"Expected a list of 2 to {MAX_RESPONSES} responses.")
+    texts, models = zip(*(_response(item, index) for index, item in enumerate(responses)), strict=True)
+    metadata, reference = row.get("metadata") or {}, row.get("reference") or ""
+    if not isinstance(metadata, dict):
+        raise BadRow("/metadata", "Expected an object.")
+    if not isinstance(reference, str):
+        raise BadRow("/reference", "Expected text or null.")
+    pairs = _pairs(row, len(responses))
+    external_id = row.get("external_id")
+    if external_id is None:
+        external_id = json_hash([messages, list(texts)])[:32]
+    elif not isinstance(external_id, str) or not 0 < len(external_id) <= 180:
+        raise BadRow("/external_id", "Expected a text of 1 to 180 characters.")
+    if len(pairs) > 1 and (row.get("annotations") or row.get("gold") is not None):
+        raise BadRow("/annotations", "Labels need a row with one pair; this one has several.")
+    gold = row.get("gold")
+    if gold is not None and gold not in range(-3, 4):
+        raise BadRow("/gold", "Expected a preference from -3 to 3, or null.")
+    annotations = _annotations(row.get("annotations") or [])
+    built = []
+    for first, second in pairs:
+        if texts[first] == texts[second]:
+            raise BadRow(f"/responses/{second}", f"The text is the same as that of response {first}.")
+        built.append(
+            ImportedPair(
+                external_id=external_id if len(pairs) == 1 else f"{external_id}#{first}-{second}",
+                messages=messages,
+                texts=(texts[first], texts[second]),
+                models=(models[first], models[second]),
+                reference=reference,
+                metadata=metadata,
+                gold=gold,
+                annotations=annotations,
+            )
+        )
+    return built
+
+
+def _read_array(content: bytes) -> Iterator[tuple[int, object]]:
+    rows = _parse(content)
+    if isinstance(rows, BadRow):
+        yield 1, rows
+        return
+    assert isinstance(rows, list)
+    yield from enumerate(rows, start=1)
+
+
+def _parse(content: bytes) -> object:
+    try:
+        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        return BadRow("", "The line is not UTF-8.")
+    except RecursionError:
+        return BadRow("", "The JSON is nested too deeply.")
+    except ValueError as error:
+        return BadRow("", f"Not valid JSON: {error}.")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _messages(row: dict[str, Any]) -> list[dict[str, str]]:
+    if "prompt" in row and "messages" not in row:
+        if not isinstance(row["prompt"], str) or not row["prompt"].strip():
+            raise BadRow("/prompt", "Expected text.")
+        return [{"role": "user", "content": row["prompt"]}]
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise BadRow("/messages", "Expected a list of messages, or a `prompt`.")
+    for index, message in enumerate(messages):
+        pointer = f"/messages/{index}"
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise BadRow(f"{pointer}/role", f"Expected one of {', '.join(ROLES)}.")
+        if not isinstance(message.get("content"), str):
+            raise BadRow(f"{pointer}/content", "Expected text.")
+    if messages[-1]["role"] != "user":
+        raise BadRow(f"/messages/{len(messages) - 1}/role", "The conversation must end with a user turn.")
+    return [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
+def _response(item: object, index: int) -> tuple[str, str]:
+    if isinstance(item, str):
+        item = {"text": item}
+    text = item.get("text") if isinstance(item, dict) else None
+    if not isinstance(text, str):
+        raise BadRow(f"/responses/{index}/text", "Expected text.")
+    model = item.get("model") or ""  # type: ignore[union-attr]
+    if not isinstance(model, str) or len(model) > 200:
+        raise BadRow(f"/responses/{index}/model", "Expected a name of at most 200 characters, or null.")
+    return text, model
+
+
+def _pairs(row: dict[str, Any], count: int) -> list[tuple[int, int]]:
+    named = row.get("pairs")
+    if named is None:
+        return [(first, second) for first in range(count) for second in range(first + 1, count)]
+    pairs = []
+    if not isinstance(named, list) or not named:
+        raise BadRow("/pairs", "Expected a list of pairs such as [[0, 1]].")
+    for index, pair in enumerate(named):
+        fits = isinstance(pair, list) and len(pair) == 2 and all(_is_whole(x) and 0 <= x < count for x in pair)
+        if not fits or pair[0] == pair[1]:
+            raise BadRow(f"/pairs/{index}", f"Expected two different numbers from 0 to {count - 1}.")
+        pairs.append((pair[0], pair[1]))
+    return pairs
+
+
+def _annotations(items: object) -> tuple[ImportedAnnotation, ...]:
+    if not isinstance(items, list):
+        raise BadRow("/annotations", "Expected a list.")
+    annotations = [_annotation(item, f"/annotations/{index}") for index, item in enumerate(items)]
+    if len({annotation.annotator for annotation in annotations}) != len(annotations):
+        raise BadRow("/annotations", "One annotator has two labels for the same pair.")
+    return tuple(annotations)
+
+
+def _annotation(item: object, pointer: str) -> ImportedAnnotation:
+    if not isinstance(item, dict):
+        raise BadRow(pointer, "Expected an object.")
+    annotator, preference = item.get("annotator"), item.get("preference")
+    if not isinstance(annotator, str) or not 0 < len(annotator) <= 80:
+        raise BadRow(f"{pointer}/annotator", "Expected a name of 1 to 80 characters.")
+    if preference != "neither" and not (_is_whole(preference) and -3 <= preference <= 3):
+        raise BadRow(f"{pointer}/preference", 'Expected -3 to 3, or "neither".')
+    justification = item.get("justification") or ""
+    if not isinstance(justification, str):
+        raise BadRow(f"{pointer}/justification", "Expected text or null.")
+    seconds = item.get("active_seconds")
+    if seconds is not None and not (_is_whole(seconds) and 0 <= seconds <= MAX_ACTIVE_SECONDS):
+        raise BadRow(f"{pointer}/active_seconds", "Expected whole seconds.")
+    ratings = item.get("ratings") or [{}, {}]
+    if not isinstance(ratings, list) or len(ratings) != 2:
+        raise BadRow(f"{pointer}/ratings", "Expected two objects, one for each response.")
+    return ImportedAnnotation(
+        annotator=annotator,
+        preference=None if preference == "neither" else int(preference),  # type: ignore[arg-type]
+        justification=justification,
+        ratings=(_side(ratings[0], f"{pointer}/ratings/0"), _side(ratings[1], f"{pointer}/ratings/1")),
+        active_seconds=seconds,
+    )
+
+
+def _side(side: object, pointer: str) -> dict[str, int]:
+    if not isinstance(side, dict):
+        raise BadRow(pointer, "Expected an object of ratings.")
+    for name, value in side.items():
+        if not _is_whole(value) or not RATING_MIN <= value <= RATING_MAX:
+            raise BadRow(f"{pointer}/{name}", f"Expected a whole number from {RATING_MIN} to {RATING_MAX}.")
+    return dict(side)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

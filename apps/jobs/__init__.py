@@ -1,0 +1,1 @@
+"""The Job row of every long task, and the only function that enqueues."""

@@ -1,0 +1,1 @@
+"""The queue, leases, drafts, annotations and what they add up to: consensus."""

@@ -1,0 +1,1 @@
+"""Projects, protocols, guideline versions, membership and access, the audit log."""

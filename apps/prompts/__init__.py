@@ -1,0 +1,1 @@
+"""Prompts, responses and comparisons: what is judged."""

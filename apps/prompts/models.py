@@ -1,0 +1,68 @@
+"""Prompts, responses and comparisons."""
+
+import hashlib
+import json
+from typing import Any
+
+from django.db import models
+
+from apps.core.models import Created
+from apps.projects.models import Project
+
+
+def json_hash(content: Any) -> str:
+    """Return the SHA-256 of a JSON value in its one canonical spelling."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class Prompt(Created):
+    """A conversation that ends with a user turn; the same conversation is stored once per project."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts")
+    messages = models.JSONField()
+    content_hash = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "content_hash"], name="one_prompt_per_content")]
+
+    def __str__(self) -> str:
+        return str(self.messages[-1]["content"])[:80]
+
+
+class Response(Created):
+    """One assistant turn that answers a prompt; the same text is stored once per prompt."""
+
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="responses")
+    text = models.TextField()
+    model = models.CharField(max_length=200, blank=True, help_text="Who wrote it; annotators never see this.")
+    content_hash = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["prompt", "content_hash"], name="one_response_per_content")]
+
+    def __str__(self) -> str:
+        return self.text[:80]
+
+
+class Comparison(Created):
+    """Two responses to one prompt in their canonical order; the unit of labeling."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="comparisons")
+    response_1 = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="+")
+    response_2 = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="+")
+    external_id = models.CharField(max_length=200)
+    reference = models.TextField(blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    gold = models.SmallIntegerField(null=True, help_text="A preference that makes this a hidden control item.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "external_id"], name="one_comparison_per_external_id"),
+            models.CheckConstraint(
+                condition=~models.Q(response_1=models.F("response_2")), name="two_different_responses"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.external_id

@@ -1,0 +1,1 @@
+"""Agreement, position bias and annotator reports."""

@@ -1,0 +1,1 @@
+"""Training runs, reward model versions, evaluations, promotion and retrain policies."""

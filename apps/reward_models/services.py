@@ -1,0 +1,291 @@
+"""Train, register, promote, and retrain by policy."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.core.artifacts import local_folder, store_folder
+from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
+from apps.exports.models import Snapshot
+from apps.exports.services import create_snapshot, read_rows
+from apps.jobs.models import Job
+from apps.jobs.services import Claim, enqueue, storing, succeed
+from apps.labeling.models import Consensus
+from apps.projects.models import Project
+from apps.projects.services import record
+from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
+from apps.signals.models import Scorer
+from apps.signals.services import run_scorer, use_for_queue
+from worker.core.consensus import Status
+from worker.core.training.recipe import SCRATCH, Recipe
+
+MIN_LABELS = 8
+TRAIN, VALIDATION = "train", "validation"
+TRAINING_SPLITS = {TRAIN: 0.8, VALIDATION: 0.2}
+
+
+def trainable_labels(project: Project) -> int:
+    """Return how many comparisons have a consensus that a reward model can learn from."""
+    return Consensus.objects.filter(project=project, status=Status.AGREED).exclude(preference=0).count()
+
+
+@transaction.atomic
+def start_training(
+    *,
+    project: Project,
+    recipe: dict[str, Any] | None = None,
+    snapshot: Snapshot | None = None,
+    created_by: User | None = None,
+    trigger: str = TrainingRun.Trigger.PERSON,
+) -> TrainingRun:
+    """Start a training run; while one is unfinished in the project, return that one.
+
+    Without a snapshot, the run freezes one: 80 % of the prompts to train on, 20 % held out. A prompt stays on its side
+    for ever, so a version is never judged on prompts that an earlier one has trained on.
+    """
+    labels = trainable_labels(project)
+    if labels < MIN_LABELS:
+        raise Conflict(
+            f"The project has {labels} consensus labels that a model can learn from; training starts at {MIN_LABELS}."
+        )
+    checked = parse_recipe(project, recipe or {})
+    if snapshot is not None:
+        _check_snapshot(project, snapshot)
+    job = enqueue(kind="training", project=project, inputs={}, created_by=created_by, key="training")
+    if (unfinished := TrainingRun.objects.filter(job=job).first()) is not None:
+        return unfinished
+    if snapshot is None:
+        body = {"name": f"Training of {timezone.now():%Y-%m-%d %H:%M}", "splits": TRAINING_SPLITS}
+        snapshot = create_snapshot(project=project, body=body, created_by=created_by)
+    return TrainingRun.objects.create(
+        project=project,
+        recipe=checked.to_dict(),
+        snapshot=snapshot,
+        job=job,
+        trigger=trigger,
+        labels=labels,
+        created_by=created_by,
+    )
+
+
+def parse_recipe(project: Project, body: dict[str, Any]) -> Recipe:
+    """Return the project's recipe with the changes in `body`; raise InvalidInput naming the field."""
+    policy = RetrainPolicy.objects.filter(project=project).first()
+    try:
+        recipe = Recipe.from_dict({**(policy.recipe if policy else {}), **body})
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("The recipe is not valid.", [FieldError("/recipe", str(error))]) from error
+    if recipe.initialisation != SCRATCH:
+        _model_of(project, recipe.initialisation)
+    return recipe
+
+
+def write_run_folder(*, run: TrainingRun, folder: Path) -> int:
+    """Write what `worker.train` reads: recipe, pairs of both splits, settings. Return the number of training pairs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = {split: _write_pairs(run.snapshot, split, folder / f"{split}.jsonl") for split in (TRAIN, VALIDATION)}
+    initial = run.recipe["initialisation"]
+    start = None if initial == SCRATCH else str(model_folder(_model_of(run.project, initial)))
+    (folder / "recipe.json").write_text(json.dumps(run.recipe))
+    run_settings = {
+        "feature_cache": str(settings.CACHE_DIR / "features.sqlite3"),
+        "snapshot": run.snapshot.content_hash,
+        "threads": None,
+        "initial_model": start,
+    }
+    (folder / "settings.json").write_text(json.dumps(run_settings))
+    return counts[TRAIN]
+
+
+def note_event(*, run: TrainingRun, event: dict[str, Any]) -> None:
+    """Append a line of the training's report to the run's history."""
+    run.history = [*run.history, event]
+    run.save(update_fields=["history"])
+
+
+def register_version(
+    *,
+    run: TrainingRun,
+    claim: Claim,
+    folder: Path,
+    metrics: dict[str, Any] | None,
+    comparison: dict[str, Any] | None,
+    code_version: str,
+) -> RewardModel:
+    """Store the finished folder as the project's next version, promote it if the policy says so, and finish the job.
+
+    All in one transaction under the job's lock: a second worker that finished the same run registers nothing.
+    """
+    stored_as = f"reward-models/run-{run.pk}"
+    files = store_folder(folder, stored_as)
+    with storing(claim):
+        project = Project.objects.select_for_update().get(pk=run.project_id)
+        newest = RewardModel.objects.filter(project=project).aggregate(Max("version"))["version__max"] or 0
+        current = current_model(project)
+        scorer = Scorer.objects.create(
+            project=project,
+            name=f"Reward model {newest + 1}",
+            kind=Scorer.Kind.REWARD_MODEL,
+            config={"folder": stored_as, "files": files},
+        )
+        promote_it, reason = decide(_policy(project), metrics=metrics, comparison=comparison, has_current=current is not None)
+        model = RewardModel.objects.create(
+            project=project,
+            version=newest + 1,
+            recipe=run.recipe,
+            recipe_hash=Recipe.from_dict(run.recipe).hash,
+            snapshot=run.snapshot,
+            parent=current,
+            scorer=scorer,
+            folder=stored_as,
+            files=files,
+            metrics=metrics or {},
+            comparison=comparison,
+            decision=reason,
+            code_version=code_version,
+        )
+        run.reward_model = model
+        run.save(update_fields=["reward_model"])
+        if promote_it:
+            promote(model=model, actor=None)
+        succeed(claim, result={"reward_model": str(model.pk), "version": model.version, "promoted": promote_it})
+    return model
+
+
+def decide(
+    policy: RetrainPolicy, *, metrics: dict[str, Any] | None, comparison: dict[str, Any] | None, has_current: bool
+) -> tuple[bool, str]:
+    """Apply the promotion rule; return the decision with its sentence."""
+    if policy.promotion == RetrainPolicy.Promotion.BY_HAND:
+        return False, "The project promotes by hand."
+    if policy.promotion == RetrainPolicy.Promotion.ALWAYS:
+        return True, "The project promotes every new version."
+    if not has_current:
+        return True, "It is the first version."
+    if not comparison or not metrics:
+        return False, "There are no held-out pairs to compare it with the current version on."
+    gain = comparison["difference"]
+    figures = (
+        f"held-out accuracy {comparison['candidate_accuracy']:.3f} against {comparison['current_accuracy']:.3f} "
+        f"on {comparison['n']} pairs"
+    )
+    if gain > 0 and gain >= policy.min_gain:
+        return True, f"Better than the current version: {figures}."
+    needed = f" by at least {policy.min_gain:g}" if policy.min_gain else ""
+    return False, f"Not better{needed} than the current version: {figures}."
+
+
+@transaction.atomic
+def promote(*, model: RewardModel, actor: User | None) -> Job:
+    """Make this the current version: its margins order the queue once every response is scored."""
+    project = Project.objects.select_for_update().get(pk=model.project_id)
+    model.refresh_from_db()
+    if model.state == RewardModel.State.CURRENT:
+        raise Conflict("This is the current version already.")
+    RewardModel.objects.filter(project=project, state=RewardModel.State.CURRENT).update(state=RewardModel.State.RETIRED)
+    model.state = RewardModel.State.CURRENT
+    model.promoted_at = timezone.now()
+    model.save(update_fields=["state", "promoted_at"])
+    use_for_queue(scorer=model.scorer)
+    record(project=project, actor=actor, verb="promoted a reward model", version=model.version)
+    return run_scorer(scorer=model.scorer, created_by=actor)
+
+
+def current_model(project: Project) -> RewardModel | None:
+    """Return the project's promoted version."""
+    return RewardModel.objects.filter(project=project, state=RewardModel.State.CURRENT).select_related("scorer").first()
+
+
+def model_folder(model: RewardModel) -> Path:
+    """Return a local folder with the model's files."""
+    return local_folder(model.folder, model.files)
+
+
+def check_retrain_policies() -> list[TrainingRun]:
+    """Start the trainings whose time or number of new labels has come; a project that cannot train yet waits."""
+    started = []
+    for policy in RetrainPolicy.objects.select_related("project").exclude(every_labels=None, every_hours=None):
+        trigger = _due(policy)
+        if trigger is not None:
+            started.append(start_training(project=policy.project, trigger=trigger))
+    return started
+
+
+def _due(policy: RetrainPolicy) -> str | None:
+    project = policy.project
+    if Job.objects.unfinished().filter(project=project, kind="training").exists():
+        return None
+    labels = trainable_labels(project)
+    last = TrainingRun.objects.filter(project=project).order_by("-id").first()
+    new_labels = labels - (last.labels if last else 0)
+    if labels < MIN_LABELS or new_labels <= 0:
+        return None
+    if policy.every_labels and new_labels >= policy.every_labels:
+        return TrainingRun.Trigger.LABELS
+    since = last.created_at if last else project.created_at
+    if policy.every_hours and timezone.now() - since >= timedelta(hours=policy.every_hours):
+        return TrainingRun.Trigger.TIME
+    return None
+
+
+def _policy(project: Project) -> RetrainPolicy:
+    return RetrainPolicy.objects.filter(project=project).first() or RetrainPolicy(project=project)
+
+
+def _model_of(project: Project, model_id: str) -> RewardModel:
+    model = RewardModel.objects.filter(project=project, pk=model_id).first() if str(model_id).isdecimal() else None
+    if model is None:
+        raise InvalidInput(
+            "The recipe names a version that does not exist.",
+            [FieldError("/recipe/initialisation", f'Use "{SCRATCH}" or the id of a reward model of this project.')],
+        )
+    return model
+
+
+def _check_snapshot(project: Project, snapshot: Snapshot) -> None:
+    if snapshot.project_id != project.pk:
+        raise NotFound("There is no such snapshot in this project.")
+    if TRAIN not in snapshot.selection["splits"]:
+        raise InvalidInput("The snapshot has no split to train on.", [FieldError("/snapshot", f"It needs a split named {TRAIN!r}.")])
+
+
+def _write_pairs(snapshot: Snapshot, split: str, path: Path) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        rows = read_rows(snapshot, split) if split in snapshot.selection["splits"] else []
+        for row in rows:
+            preference = row["consensus"]["preference"]
+            if preference in (None, "neither", 0):
+                continue
+            out.write(
+                json.dumps(
+                    {
+                        "id": row["external_id"],
+                        "prompt_key": row["prompt_hash"],
+                        "messages": row["messages"],
+                        "response_1": row["responses"][0]["text"],
+                        "response_2": row["responses"][1]["text"],
+                        "preference": preference,
+                        "ratings": _mean_ratings(row),
+                    }
+                )
+                + "\n"
+            )
+            count += 1
+    return count
+
+
+def _mean_ratings(row: dict[str, Any]) -> list[dict[str, float]] | None:
+    kept = [annotation["ratings"] for annotation in row["annotations"] if annotation["kept"] and all(annotation["ratings"])]
+    if not kept:
+        return None
+    names = [set(ratings[side]) for ratings in kept for side in (0, 1)]
+    common = sorted(set.intersection(*names))
+    return [{name: sum(ratings[side][name] for ratings in kept) / len(kept) for name in common} for side in (0, 1)]

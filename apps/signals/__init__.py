@@ -1,0 +1,1 @@
+"""Scorers, the raw signals they store, and the queue's priority."""

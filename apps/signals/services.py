@@ -1,0 +1,95 @@
+"""Score what has not been scored, store raw signals once, and order the queue by them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from apps.accounts.models import User
+from apps.jobs.models import Job
+from apps.jobs.services import enqueue
+from apps.labeling.models import QueueItem
+from apps.projects.models import Project
+from apps.prompts.models import Response
+from apps.signals.models import Scorer, Signal
+from worker.core.conversation import content_hash, prompt_text
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One raw value for one response."""
+
+    response_id: int
+    value: float
+    input_hash: str
+
+
+def run_scorer(*, scorer: Scorer, created_by: User | None = None) -> Job:
+    """Start a job that scores every response the scorer has not scored yet."""
+    return enqueue(
+        kind="scoring",
+        project=scorer.project,
+        inputs={"scorer": scorer.pk},
+        created_by=created_by,
+        key=f"scoring-{scorer.pk}",
+    )
+
+
+def score_new_responses(*, project: Project) -> Job | None:
+    """Start scoring with the scorer that orders the queue, if there is one and it has something left to score."""
+    scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
+    return run_scorer(scorer=scorer) if scorer and unscored(scorer).exists() else None
+
+
+def unscored(scorer: Scorer) -> QuerySet[Response]:
+    """Return the responses of the project without a signal of this scorer."""
+    return Response.objects.filter(prompt__project=scorer.project_id).exclude(
+        pk__in=Signal.objects.filter(scorer=scorer).values("response_id")
+    )
+
+
+def input_hash(response: Response) -> str:
+    """Return the hash of what a scorer reads: the prompt's messages and the response's text."""
+    return content_hash(prompt_text(response.prompt.messages), response.text)
+
+
+def store_signals(*, scorer: Scorer, measured: Sequence[Measured]) -> None:
+    """Store raw values; a response that has one from this scorer keeps it, so a repeated batch changes nothing."""
+    Signal.objects.bulk_create(
+        [Signal(scorer=scorer, response_id=m.response_id, value=m.value, input_hash=m.input_hash) for m in measured],
+        ignore_conflicts=True,
+        batch_size=1000,
+    )
+
+
+@transaction.atomic
+def use_for_queue(*, scorer: Scorer) -> None:
+    """Make this the scorer whose margins order its project's queue."""
+    Project.objects.select_for_update().get(pk=scorer.project_id)
+    Scorer.objects.filter(project=scorer.project_id, orders_queue=True).exclude(pk=scorer.pk).update(orders_queue=False)
+    Scorer.objects.filter(pk=scorer.pk).update(orders_queue=True)
+    order_queue(project=scorer.project)
+
+
+_PRIORITY_FROM_MARGIN = """
+UPDATE labeling_queueitem AS queue SET priority = -abs(first.value - second.value)
+FROM prompts_comparison AS comparison
+JOIN signals_signal AS first ON first.response_id = comparison.response_1_id AND first.scorer_id = %(scorer)s
+JOIN signals_signal AS second ON second.response_id = comparison.response_2_id AND second.scorer_id = %(scorer)s
+WHERE comparison.id = queue.comparison_id AND queue.project_id = %(project)s
+  AND queue.priority IS DISTINCT FROM -abs(first.value - second.value)
+"""
+
+
+def order_queue(*, project: Project) -> None:
+    """Write every queue item's priority: minus the margin (least sure first), or nothing for the order of import.
+
+    A pair without scores keeps priority 0, above every margin: what nobody has looked at is the most uncertain.
+    """
+    scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
+    if scorer is None or project.queue_order == Project.QueueOrder.IMPORTED:
+        QueueItem.objects.filter(project=project).exclude(priority=0.0).update(priority=0.0)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_PRIORITY_FROM_MARGIN, {"scorer": scorer.pk, "project": project.pk})

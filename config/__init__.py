@@ -1,0 +1,2 @@
+"""Wiring: settings, URLs, WSGI, Celery."""
+

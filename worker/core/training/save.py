@@ -1,0 +1,172 @@
+"""Write a trained reward model as a folder that standard loaders read.
+
+Mean-pooled encoders become a sentence-transformers model (Transformer, Pooling, Dense), every other one an
+AutoModelForSequenceClassification with `num_labels=1`, `problem_type="regression"` (without it loaders apply a sigmoid)
+and a padding token that is not the end token. The head is folded into the last layer. All weights are safetensors.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from worker.core.backbone import Backbone, Texts, tokenise, weights_sha256
+from worker.core.files import new_folder, write_json
+from worker.core.training.head import Head
+from worker.core.training.model_card import model_card
+from worker.core.training.recipe import Recipe
+
+FORMAT = 1
+MANIFEST = "tiebreak.json"
+HEAD_FILE = "head/head.safetensors"
+PROBES: tuple[Texts, ...] = (
+    ("What is two plus two?", "Four."),
+    ("Name a colour.", "Blue, the colour of a clear sky on a day without clouds."),
+)
+PROBE_TOLERANCE = 1e-3
+
+
+class ModelFolderError(Exception):
+    """A model folder cannot be written or read; the message says why."""
+
+
+def save_model(
+    folder: Path, recipe: Recipe, backbone: Backbone, head: Head, snapshot: str, metrics: dict[str, Any]
+) -> None:
+    """Write the model under a temporary name and rename it to `folder`; nothing half-written is ever seen there."""
+    with new_folder(folder) as new:
+        if recipe.pooling == "mean":
+            loader = "sentence-transformers"
+            _write_sentence_transformer(new, backbone, head)
+        else:
+            loader = "transformers"
+            _write_classifier(new, backbone, head)
+        (new / HEAD_FILE).parent.mkdir()
+        save_file({"weight": head.weight, "bias": head.bias}, new / HEAD_FILE)
+        manifest = {
+            "format": FORMAT,
+            "recipe": recipe.to_dict(),
+            "recipe_hash": recipe.hash,
+            "feature_revision": backbone.revision,
+            "weights_sha256": weights_sha256(new),
+            "head": HEAD_FILE,
+            "outputs": list(head.outputs),
+            "loader": loader,
+            "snapshot": snapshot,
+            "metrics": metrics,
+        }
+        write_json(new / MANIFEST, manifest)
+        (new / "README.md").write_text(model_card(manifest), encoding="utf-8")
+
+
+def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) -> None:
+    """Copy the backbone's files and add pooling and head.
+
+    The layout is written by hand: it is small and stable, and saves the worker a dependency on sentence-transformers.
+    """
+    for source in sorted(backbone.folder.glob("*.safetensors*")):
+        shutil.copyfile(source, folder / source.name)
+    config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
+    config.pop("torch_dtype", None)
+    write_json(folder / "config.json", config | {"dtype": "float32"})
+    backbone.tokenizer.save_pretrained(folder)
+    weight, bias = head.reward_layer()
+    size = len(weight)
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+    ]
+    write_json(folder / "modules.json", modules)
+    write_json(folder / "config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None})
+    write_json(
+        folder / "sentence_bert_config.json", {"max_seq_length": backbone.max_tokens, "do_lower_case": False}
+    )
+    pooling = {
+        "word_embedding_dimension": size,
+        "pooling_mode_mean_tokens": True,
+        "pooling_mode_cls_token": False,
+    }
+    dense = {
+        "in_features": size,
+        "out_features": 1,
+        "bias": True,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    (folder / "1_Pooling").mkdir()
+    write_json(folder / "1_Pooling" / "config.json", pooling)
+    (folder / "2_Dense").mkdir()
+    write_json(folder / "2_Dense" / "config.json", dense)
+    layer = {"linear.weight": weight[np.newaxis, :], "linear.bias": np.array([bias], dtype=np.float32)}
+    save_file(layer, folder / "2_Dense" / "model.safetensors")
+
+
+def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
+    """Put backbone and head into the architecture's own classification model and save that."""
+    classifier = _classifier(backbone, head)
+    _check_equal_scores(classifier, backbone, head)
+    classifier.save_pretrained(folder)
+    backbone.tokenizer.save_pretrained(folder)
+
+
+def _classifier(backbone: Backbone, head: Head) -> Any:
+    import copy
+
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config = copy.deepcopy(backbone.model.config)
+    config.num_labels = 1
+    config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
+    config.problem_type = "regression"
+    config.pad_token_id = backbone.tokenizer.pad_token_id
+    config.dtype = "float32"
+    try:
+        # Built without memory for weights: the backbone in memory is put in instead of a second copy.
+        with torch.device("meta"):
+            classifier = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise ModelFolderError(
+            f"transformers has no classification model for {config.model_type}: {error}"
+        ) from error
+    setattr(classifier, classifier.base_model_prefix, backbone.model)
+    classifier.config = config
+    name = "score" if backbone.pooling == "last" else "classifier"
+    layer = getattr(classifier, name, None)
+    weight, bias = head.reward_layer()
+    if not isinstance(layer, torch.nn.Linear) or layer.in_features != len(weight):
+        raise ModelFolderError(
+            f"The classification model of {config.model_type} does not read one linear layer from pooling "
+            f"{backbone.pooling!r}; use another pooling."
+        )
+    folded = torch.nn.Linear(len(weight), 1, bias=layer.bias is not None)
+    with torch.no_grad():
+        folded.weight.copy_(torch.from_numpy(weight[np.newaxis, :]))
+        if layer.bias is not None:
+            folded.bias.fill_(float(bias))
+    setattr(classifier, name, folded.to(backbone.model.device))
+    return classifier.eval()
+
+
+def _check_equal_scores(classifier: Any, backbone: Backbone, head: Head) -> None:
+    """Refuse an architecture whose classification model pools in a way of its own."""
+    import torch
+
+    rows = tokenise(backbone.tokenizer, PROBES, backbone.pooling, backbone.max_tokens)
+    ours = head.rewards(backbone.features(PROBES))
+    for row, reward in zip(rows, ours, strict=True):
+        inputs = {
+            name: torch.from_numpy(values[np.newaxis, :].astype(np.int64)) for name, values in row.items()
+        }
+        with torch.inference_mode():
+            theirs = classifier(
+                **{name: values.to(backbone.model.device) for name, values in inputs.items()}
+            ).logits
+        if abs(float(theirs[0, 0]) - float(reward)) > PROBE_TOLERANCE * max(1.0, abs(float(reward))):
+            raise ModelFolderError(
+                f"The classification model of {backbone.model.config.model_type} scores a probe {float(theirs[0, 0]):.4f} "
+                f"where the trained head gives {float(reward):.4f}; use another pooling."
+            )

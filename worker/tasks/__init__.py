@@ -1,0 +1,1 @@
+"""Thin Celery tasks: claim the Job, turn rows into dataclasses, call `worker.core`, store."""

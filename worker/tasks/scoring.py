@@ -1,0 +1,70 @@
+"""Scoring: many responses per message, each stored once, the model kept in the worker's process."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from celery import shared_task
+from django.conf import settings
+
+from apps.core.artifacts import local_folder
+from apps.jobs.services import storing, succeed
+from apps.prompts.models import Response
+from apps.signals.models import Scorer
+from apps.signals.services import Measured, input_hash, order_queue, store_signals, unscored
+from worker.core.conversation import prompt_text
+from worker.tasks.running import Held, run_job
+
+if TYPE_CHECKING:
+    from worker.core.features import FeatureCache
+    from worker.core.scoring import Scorer as RewardScorer
+
+RESIDENT_MODELS = 2
+
+
+@shared_task(name="tiebreak.score_responses", queue="gpu")
+def score_responses(job_id: int) -> None:
+    """Score every response that the scorer has not scored yet."""
+    run_job(job_id, _score)
+
+
+def _score(held: Held) -> dict[str, Any] | None:
+    scorer = Scorer.objects.select_related("project").get(pk=held.job.inputs["scorer"])
+    left = unscored(scorer).select_related("prompt").order_by("prompt_id", "id")
+    before = scorer.signals.count()
+    total, done = before + left.count(), before
+    held.progress(done, total, "Loading the model")
+    model = _resident(scorer.config["folder"], tuple(scorer.config["files"]))
+    while batch := list(left[: settings.SCORING_BATCH]):
+        measured = _measure(model, batch)
+        with storing(held.claim):
+            store_signals(scorer=scorer, measured=measured)
+        done += len(batch)
+        held.progress(done, max(total, done), f"{done} responses scored")
+    with storing(held.claim):
+        order_queue(project=scorer.project)
+        succeed(held.claim, result={"scored": done - before, "signals": done})
+    return None
+
+
+def _measure(model: "RewardScorer", responses: list[Response]) -> list[Measured]:
+    pairs = [(prompt_text(response.prompt.messages), response.text) for response in responses]
+    rewards = model.score(pairs, feature_cache())
+    return [
+        Measured(response.pk, float(reward), input_hash(response))
+        for response, reward in zip(responses, rewards, strict=True)
+    ]
+
+
+def feature_cache() -> "FeatureCache":
+    """Return this machine's cache of backbone features."""
+    from worker.core.features import FeatureCache  # torch-free, but kept beside its user
+
+    return FeatureCache(settings.CACHE_DIR / "features.sqlite3")
+
+
+@lru_cache(maxsize=RESIDENT_MODELS)
+def _resident(folder: str, files: tuple[str, ...]) -> "RewardScorer":
+    # Imported here because the worker's parent process and the cpu worker register this task and must not load torch.
+    from worker.core.scoring import Scorer as RewardScorer
+
+    return RewardScorer.load(local_folder(folder, list(files)))

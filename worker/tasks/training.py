@@ -1,0 +1,137 @@
+"""Training: supervise `worker.train` as a subprocess, then judge, register and promote what it made."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from celery import shared_task
+from django.conf import settings
+
+from apps.exports.services import write_snapshot
+from apps.jobs.services import LeaseLost
+from apps.reward_models.models import TrainingRun
+from apps.reward_models.services import (
+    VALIDATION,
+    current_model,
+    model_folder,
+    note_event,
+    register_version,
+    write_run_folder,
+)
+from worker.processes import die_with_parent
+from worker.tasks.running import Held, JobFailed, run_job
+from worker.tasks.scoring import feature_cache
+
+NOTE_SECONDS = 1.0
+STOP_SECONDS = 20
+CODE_VERSION = "0.1.0"
+
+
+@shared_task(name="tiebreak.train_reward_model", queue="gpu")
+def train_reward_model(job_id: int) -> None:
+    """Freeze the snapshot, train, compare with the current version, and register the new one."""
+    run_job(job_id, _train)
+
+
+def _train(held: Held) -> None:
+    run = TrainingRun.objects.select_related("project", "snapshot").get(job=held.job)
+    folder = settings.RUNS_DIR / str(run.pk)
+    held.progress(0, 0, "Freezing the snapshot")
+    write_snapshot(snapshot=run.snapshot)
+    if not (folder / "settings.json").exists():  # written last: a half-written folder is written again
+        write_run_folder(run=run, folder=folder)
+    saved = _supervise(held, run, folder)
+    held.progress(1, 1, "Comparing with the current version")
+    model_path = Path(saved["model"])
+    register_version(
+        run=run,
+        claim=held.claim,
+        folder=model_path,
+        metrics=saved["metrics"],
+        comparison=_compare(run, folder, model_path),
+        code_version=CODE_VERSION,
+    )
+
+
+def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
+    """Run the training to its end, passing on what it reports; return its last event."""
+    saved: dict[str, Any] | None = None
+    noted = 0.0
+    with _subprocess(folder) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if held.lost.is_set():
+                raise LeaseLost
+            match event["event"]:
+                case "features":
+                    held.progress(event["done"], event["total"], f"Reading texts, {event['computed']} of them new")
+                case "error":
+                    raise JobFailed(event["message"])
+                case "saved":
+                    saved = event
+                case "step" if event["step"] < event["total"] and time.monotonic() - noted < NOTE_SECONDS:
+                    continue
+                case "step":
+                    noted = time.monotonic()
+                    held.progress(event["step"], event["total"], f"Step {event['step']}, loss {event['loss']:.4f}")
+            if event["event"] in {"step", "evaluation", "features"}:
+                _note(run, event)
+        code = process.wait()
+    if saved is None:
+        raise JobFailed(f"The training process ended with code {code} and no message; its log is {folder / 'train.log'}.")
+    return saved
+
+
+def _note(run: TrainingRun, event: dict[str, Any]) -> None:
+    """Keep one line per batch of features rather than all of them, and every step and evaluation."""
+    if event["event"] == "features" and run.history and run.history[-1]["event"] == "features":
+        run.history = run.history[:-1]
+    note_event(run=run, event=event)
+
+
+@contextmanager
+def _subprocess(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start the training in a session of its own; on the way out ask it to checkpoint, then make it stop."""
+    with (folder / "train.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker.train", "--run", str(folder), "--resume"],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            preexec_fn=die_with_parent,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _compare(run: TrainingRun, folder: Path, candidate: Path) -> dict[str, Any] | None:
+    """Judge the candidate and the current version on the run's held-out pairs; None without either."""
+    from worker.core.evaluation import compare_folders  # loads torch, which this module's importers must not
+    from worker.core.pairs import read_pairs
+
+    current = current_model(run.project)
+    pairs = read_pairs(folder / f"{VALIDATION}.jsonl")
+    if current is None or not pairs:
+        return None
+    return compare_folders(model_folder(current), candidate, pairs, feature_cache())

@@ -1,0 +1,67 @@
+"""What beat asks for, and how a worker says that it lives."""
+
+import logging
+import threading
+from typing import Any
+
+from celery import shared_task
+from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from apps.jobs.services import forget_worker, note_worker, release_owned, resend_unheld
+from apps.labeling.services import expire_leases as give_back_overdue_leases
+from apps.reward_models.services import check_retrain_policies as start_due_trainings
+from worker.processes import die_with_parent
+
+logger = logging.getLogger(__name__)
+_stopping = threading.Event()
+
+
+@shared_task(name="tiebreak.resend_jobs", queue="cpu", ignore_result=True)
+def resend_jobs() -> None:
+    """Send again the jobs that no living worker holds."""
+    resend_unheld()
+
+
+@shared_task(name="tiebreak.expire_leases", queue="cpu", ignore_result=True)
+def expire_leases() -> None:
+    """Give overdue comparisons back to the queue."""
+    give_back_overdue_leases()
+
+
+@shared_task(name="tiebreak.check_retrain_policies", queue="cpu", ignore_result=True)
+def check_retrain_policies() -> None:
+    """Start the trainings that are due."""
+    start_due_trainings()
+
+
+@worker_process_init.connect
+def _tie_child_to_worker(**kwargs: Any) -> None:
+    die_with_parent()
+
+
+@worker_ready.connect
+def _start_saying_alive(sender: Any, **kwargs: Any) -> None:
+    name, queues = sender.hostname, [queue.name for queue in sender.task_consumer.queues]
+    # A worker that starts under this name has no earlier self any more: what that one held is free.
+    release_owned(owner=name)
+    threading.Thread(target=_say_alive, args=(name, queues), name="alive", daemon=True).start()
+
+
+@worker_shutting_down.connect
+def _stop_saying_alive(**kwargs: Any) -> None:
+    _stopping.set()
+
+
+def _say_alive(name: str, queues: list[str]) -> None:
+    while True:
+        try:
+            note_worker(name=name, queues=queues)
+        except DatabaseError as error:
+            logger.warning("Could not say that %s is alive: %s", name, error)
+        connection.close()
+        if _stopping.wait(settings.WORKER_SEEN_SECONDS / 4):
+            break
+    forget_worker(name=name)
+    connection.close()

@@ -1,0 +1,290 @@
+"""Train a reward model: `python -m worker.train --run DIR [--resume]`.
+
+DIR holds recipe.json, train.jsonl, validation.jsonl and settings.json, and receives model/, metrics.json and
+validation_scores.jsonl. Standard output is one JSON object per line: features, step, evaluation, checkpoint, saved,
+error. SIGTERM writes a checkpoint and exits with 143; `--resume` then ends with the same weights as a run left alone.
+"""
+
+import argparse
+import errno
+import hashlib
+import json
+import shutil
+import signal
+import sqlite3
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from worker.core.backbone import Backbone, BackboneError, open_backbone
+from worker.core.evaluation import evaluate_rewards
+from worker.core.features import FeatureCache, cached_features
+from worker.core.files import write_bytes, write_json
+from worker.core.pairs import Pair, PairsError, prompts_in_both, read_pairs
+from worker.core.scoring import Scorer
+from worker.core.training.head import Head, Interrupted, LabeledFeatures, TrainingError, train_head
+from worker.core.training.recipe import SCRATCH, Recipe
+from worker.core.training.save import ModelFolderError, save_model
+
+EXIT_ERROR = 1
+EXIT_TERMINATED = 128 + signal.SIGTERM
+KEYS_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs beside its recipe: where features are cached, which snapshot this is, and where to start."""
+
+    feature_cache: Path
+    snapshot: str
+    threads: int | None = None
+    initial_model: Path | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Settings":
+        """Check and convert settings.json. Raises TrainingError."""
+        cache, snapshot = values.get("feature_cache"), values.get("snapshot")
+        threads, initial = values.get("threads"), values.get("initial_model")
+        if not isinstance(cache, str) or not isinstance(snapshot, str):
+            raise TrainingError("settings.json: feature_cache and snapshot must be text.")
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise TrainingError(f"settings.json: threads must be null or at least 1, not {threads!r}.")
+        return cls(Path(cache), snapshot, threads, Path(initial) if initial else None)
+
+
+class Stop:
+    """Whether SIGTERM has arrived."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        signal.signal(signal.SIGTERM, self._request)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+    def check(self) -> None:
+        """Raise Interrupted when a stop was asked for."""
+        if self.requested:
+            raise Interrupted
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code; every failure is reported as an error event."""
+    stop = Stop()
+    parser = argparse.ArgumentParser(prog="python -m worker.train", description="Train a reward model.")
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="folder with the run's input")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the checkpoint when there is one"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        train_run(options.run, options.resume, stop)
+    except Interrupted:
+        return EXIT_TERMINATED
+    except (TrainingError, BackboneError, ModelFolderError, PairsError) as error:
+        report({"event": "error", "message": str(error)})
+    except OSError as error:
+        report({"event": "error", "message": _os_sentence(error)})
+    except sqlite3.Error as error:
+        full = (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
+        message = (
+            "The disk with the feature cache is full."
+            if full
+            else f"The feature cache cannot be used: {error}."
+        )
+        report({"event": "error", "message": message})
+    except Exception as error:  # noqa: BLE001 the parent process reads events only; the traceback goes to its log
+        traceback.print_exc()
+        report(
+            {
+                "event": "error",
+                "message": f"Training stopped on an unexpected {type(error).__name__}: {error}",
+            }
+        )
+    else:
+        return 0
+    return EXIT_ERROR
+
+
+def report(event: dict[str, Any]) -> None:
+    """Print one event as a line of JSON."""
+    print(json.dumps(event, allow_nan=False), flush=True)
+
+
+def train_run(folder: Path, resume: bool, stop: Stop) -> None:
+    """Do everything from the input files to the saved model."""
+    for leftover in folder.glob(".*.????????"):  # of a run that was killed while writing
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    recipe = _recipe(folder / "recipe.json")
+    settings = Settings.from_dict(_json(folder / "settings.json"))
+    train, validation = read_pairs(folder / "train.jsonl"), read_pairs(folder / "validation.jsonl")
+    _check(recipe, settings, train, validation)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    backbone = open_backbone(recipe)
+    initial = _initial_head(settings, backbone)
+    features = _features(backbone, settings, recipe, train, validation, stop)
+    train_set, validation_set = _labeled(train, features), _labeled(validation, features)
+    head = train_head(
+        recipe,
+        train_set,
+        validation_set if len(validation) else None,
+        initial,
+        checkpoint=folder / "checkpoint.pt",
+        data_hash=_data_hash(folder, backbone, initial),
+        resume=resume,
+        report=report,
+        should_stop=lambda: stop.requested,
+    )
+    metrics = _metrics(head, train, train_set, validation, validation_set)
+    _write_validation_scores(folder / "validation_scores.jsonl", head, validation, validation_set)
+    stop.check()
+    save_model(folder / "model", recipe, backbone, head, settings.snapshot, metrics)
+    write_json(folder / "metrics.json", metrics)
+    report({"event": "saved", "model": str(folder / "model"), "metrics": metrics})
+
+
+def _recipe(path: Path) -> Recipe:
+    try:
+        return Recipe.from_dict(_json(path))
+    except ValueError as error:
+        raise TrainingError(f"{path.name}: {error}") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TrainingError(f"{path.name} is not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise TrainingError(f"{path.name} must hold a JSON object.")
+    return value
+
+
+def _check(recipe: Recipe, settings: Settings, train: list[Pair], validation: list[Pair]) -> None:
+    if not train:
+        raise TrainingError("There is no labeled pair to train on: train.jsonl is empty.")
+    shared = prompts_in_both(train, validation)
+    if shared:
+        named = ", ".join(shared[:KEYS_NAMED]) + (", …" if len(shared) > KEYS_NAMED else "")
+        raise TrainingError(
+            f"{len(shared)} prompts are in train.jsonl and in validation.jsonl ({named}); held-out figures would be "
+            "too good. Split by prompt."
+        )
+    if (recipe.initialisation == SCRATCH) != (settings.initial_model is None):
+        raise TrainingError(
+            f"The recipe's initialisation is {recipe.initialisation!r}, but settings.json "
+            f"{'names no' if settings.initial_model is None else 'names an'} initial_model."
+        )
+
+
+def _initial_head(settings: Settings, backbone: Backbone) -> Head | None:
+    if settings.initial_model is None:
+        return None
+    scorer = Scorer.load(settings.initial_model)
+    if scorer.backbone.revision != backbone.revision:
+        raise TrainingError(
+            "The initial model was trained on other features (backbone, pooling or max_tokens differ), "
+            "so its head cannot be a starting point."
+        )
+    return scorer.head
+
+
+def _features(
+    backbone: Backbone,
+    settings: Settings,
+    recipe: Recipe,
+    train: list[Pair],
+    validation: list[Pair],
+    stop: Stop,
+) -> dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float32]]]:
+    """Return the vector of every (prompt, response), reporting progress and stopping between batches."""
+    texts = list(dict.fromkeys(text for pair in [*train, *validation] for text in pair.texts))
+
+    def progress(done: int, total: int, hits: int, computed: int) -> None:
+        report({"event": "features", "done": done, "total": total, "hits": hits, "computed": computed})
+        stop.check()
+
+    with FeatureCache(settings.feature_cache) as cache:
+        vectors, _, _ = cached_features(backbone, cache, texts, recipe.batch_tokens, progress)
+    return dict(zip(texts, vectors, strict=True))
+
+
+def _labeled(
+    pairs: list[Pair], features: dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float32]]]
+) -> LabeledFeatures:
+    """Turn pairs into arrays; each distinct response is one row of features."""
+    rows = {
+        text: row for row, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair.texts))
+    }
+    attributes = tuple(sorted({name for pair in pairs for side in pair.ratings or () for name in side}))
+    ratings = np.full((len(pairs), 2, len(attributes)), np.nan, dtype=np.float32)
+    for number, pair in enumerate(pairs):
+        for side, rated in enumerate(pair.ratings or ()):
+            for name, rating in rated.items():
+                ratings[number, side, attributes.index(name)] = rating
+    return LabeledFeatures(
+        features=np.stack([features[text] for text in rows]) if rows else np.empty((0, 0), dtype=np.float32),
+        first=np.array([rows[pair.texts[0]] for pair in pairs], dtype=np.int64),
+        second=np.array([rows[pair.texts[1]] for pair in pairs], dtype=np.int64),
+        preference=np.array([pair.preference for pair in pairs], dtype=np.int64),
+        ratings=ratings,
+        attributes=attributes,
+    )
+
+
+def _data_hash(folder: Path, backbone: Backbone, initial: Head | None) -> str:
+    """Return a hash of all that the trained weights depend on beside the recipe."""
+    digest = hashlib.sha256((folder / "train.jsonl").read_bytes())
+    digest.update(backbone.revision.encode())
+    if initial is not None:
+        digest.update(initial.weight.tobytes() + initial.bias.tobytes())
+    return digest.hexdigest()
+
+
+def _metrics(
+    head: Head,
+    train: list[Pair],
+    train_set: LabeledFeatures,
+    validation: list[Pair],
+    validation_set: LabeledFeatures,
+) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"validation": None}
+    for name, pairs, arrays in (("train", train, train_set), ("validation", validation, validation_set)):
+        if pairs:
+            rewards = head.rewards(arrays.features)
+            metrics[name] = evaluate_rewards(rewards[arrays.first], rewards[arrays.second], pairs).metrics
+    if not validation:
+        metrics["note"] = "There was no held-out pair, so nothing was measured on unseen prompts."
+    return metrics
+
+
+def _write_validation_scores(path: Path, head: Head, pairs: list[Pair], arrays: LabeledFeatures) -> None:
+    rewards = head.rewards(arrays.features) if pairs else np.empty(0, dtype=np.float32)
+    rows = [
+        {
+            "id": pair.id,
+            "prompt_key": pair.prompt_key,
+            "reward_1": float(rewards[first]),
+            "reward_2": float(rewards[second]),
+            "preference": pair.preference,
+        }
+        for pair, first, second in zip(pairs, arrays.first, arrays.second, strict=True)
+    ]
+    write_bytes(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def _os_sentence(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"The disk is full: {error.filename or 'a file of the run'} could not be written."
+    return f"A file cannot be read or written: {error}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
