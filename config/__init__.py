@@ -1,2 +1,1 @@
 """Wiring: settings, URLs, WSGI, Celery."""
-

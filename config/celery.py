@@ -12,9 +12,9 @@ from psycopg.conninfo import make_conninfo
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from django.conf import settings  # noqa: E402  (Django's settings need the variable above)
+from django.conf import settings
 
-from config import embedded_postgres  # noqa: E402
+from config import embedded_postgres
 
 
 def broker_transport_options() -> dict[str, Any]:

@@ -43,7 +43,6 @@ INSTALLED_APPS = [
     "apps.imports",
     "apps.exports",
     "apps.signals",
-    "apps.quality",
     "apps.labeling",
     "apps.prompts",
     "apps.jobs",

@@ -1,8 +1,9 @@
 """Train a reward model: `python -m worker.train --run DIR [--resume]`.
 
 DIR holds recipe.json, train.jsonl, validation.jsonl and settings.json, and receives model/, metrics.json and
-validation_scores.jsonl. Standard output is one JSON object per line: features, step, evaluation, checkpoint, saved,
-error. SIGTERM writes a checkpoint and exits with 143; `--resume` then ends with the same weights as a run left alone.
+validation_scores.jsonl. Standard output is one JSON object per line: features, step, evaluation, checkpoint,
+saved, error. SIGTERM writes a checkpoint and exits with 143; `--resume` then ends with the same weights as a
+run left alone.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from worker.core.pairs import Pair, PairsError, prompts_in_both, read_pairs
 from worker.core.scoring import Scorer
 from worker.core.training.head import Head, Interrupted, LabeledFeatures, TrainingError, train_head
 from worker.core.training.recipe import SCRATCH, Recipe
-from worker.core.training.save import ModelFolderError, save_model
+from worker.core.training.save import ModelFolderError, check_architecture, save_model
 
 EXIT_ERROR = 1
 EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -39,7 +40,7 @@ KEYS_NAMED = 3
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run needs beside its recipe: where features are cached, which snapshot this is, and where to start."""
+    """What a run needs beside its recipe: the feature cache, the snapshot's hash, and where to start."""
 
     feature_cache: Path
     snapshot: str
@@ -79,9 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     stop = Stop()
     parser = argparse.ArgumentParser(prog="python -m worker.train", description="Train a reward model.")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="folder with the run's input")
-    parser.add_argument(
-        "--resume", action="store_true", help="continue from the checkpoint when there is one"
-    )
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint when there is one")
     options = parser.parse_args(arguments)
     try:
         train_run(options.run, options.resume, stop)
@@ -93,13 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
         report({"event": "error", "message": _os_sentence(error)})
     except sqlite3.Error as error:
         full = (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
-        message = (
-            "The disk with the feature cache is full."
-            if full
-            else f"The feature cache cannot be used: {error}."
-        )
+        message = "There is no room on the disk for the feature cache." if full else f"The feature cache cannot be used: {error}."
         report({"event": "error", "message": message})
-    except Exception as error:  # noqa: BLE001 the parent process reads events only; the traceback goes to its log
+    except Exception as error:  # noqa: BLE001 the parent reads events only; its log gets the traceback
         traceback.print_exc()
         report(
             {
@@ -114,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def report(event: dict[str, Any]) -> None:
     """Print one event as a line of JSON."""
-    print(json.dumps(event, allow_nan=False), flush=True)
+    print(json.dumps(event, allow_nan=False), flush=True)  # noqa: T201 the parent process reads this
 
 
 def train_run(folder: Path, resume: bool, stop: Stop) -> None:
@@ -128,6 +123,7 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     backbone = open_backbone(recipe)
+    check_architecture(backbone)
     initial = _initial_head(settings, backbone)
     features = _features(backbone, settings, recipe, train, validation, stop)
     train_set, validation_set = _labeled(train, features), _labeled(validation, features)
@@ -174,8 +170,8 @@ def _check(recipe: Recipe, settings: Settings, train: list[Pair], validation: li
     if shared:
         named = ", ".join(shared[:KEYS_NAMED]) + (", …" if len(shared) > KEYS_NAMED else "")
         raise TrainingError(
-            f"{len(shared)} prompts are in train.jsonl and in validation.jsonl ({named}); held-out figures would be "
-            "too good. Split by prompt."
+            f"{len(shared)} prompts are in train.jsonl and in validation.jsonl ({named}); held-out figures "
+            "would be too good. Split by prompt."
         )
     if (recipe.initialisation == SCRATCH) != (settings.initial_model is None):
         raise TrainingError(
@@ -220,9 +216,7 @@ def _labeled(
     pairs: list[Pair], features: dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float32]]]
 ) -> LabeledFeatures:
     """Turn pairs into arrays; each distinct response is one row of features."""
-    rows = {
-        text: row for row, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair.texts))
-    }
+    rows = {text: row for row, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair.texts))}
     attributes = tuple(sorted({name for pair in pairs for side in pair.ratings or () for name in side}))
     ratings = np.full((len(pairs), 2, len(attributes)), np.nan, dtype=np.float32)
     for number, pair in enumerate(pairs):
@@ -281,8 +275,8 @@ def _write_validation_scores(path: Path, head: Head, pairs: list[Pair], arrays: 
 
 
 def _os_sentence(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return f"The disk is full: {error.filename or 'a file of the run'} could not be written."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"There is no room on the disk: {error.filename or 'a file of the run'} could not be written."
     return f"A file cannot be read or written: {error}."
 
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 from apps.accounts.models import ApiToken, User
 from apps.core.errors import FieldError, InvalidInput
 
-TOKEN_PREFIX = "tb_"
+KEY_PREFIX = "tb_"
 DEFAULT_TOKEN_DAYS = 365
 
 
@@ -20,7 +20,7 @@ def create_token(
         raise InvalidInput(
             f"There is no scope {scope!r}.", [FieldError("/scope", f"Use one of {', '.join(ApiToken.Scope.values)}.")]
         )
-    key = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
     token = ApiToken.objects.create(
         user=user,
         name=name,

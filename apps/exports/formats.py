@@ -1,6 +1,6 @@
 """Export formats: each turns one frozen `annotations` row into the rows of another tool's file.
 
-Field names and turn markers: HelpSteer2's data card and TRL's dataset formats (arXiv 2410.01257; TRL `dataset_formats`).
+Field names and turn markers: HelpSteer2's data card (arXiv 2410.01257) and TRL's dataset formats.
 """
 
 import re
@@ -15,7 +15,9 @@ HELPSTEER2_ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity"
 HELPFULNESS_SPREAD = 2
 NEITHER_CODE = -100
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])")
-_VERDICT = re.compile(r"@?Response [12]\b.*\b(?:better|worse|prefer)|\b(?:better|prefer)\b.*@?Response [12]\b", re.I | re.S)
+_VERDICT = re.compile(
+    r"@?Response [12]\b.*\b(?:better|worse|prefer)|\b(?:better|prefer)\b.*@?Response [12]\b", re.I | re.S
+)
 
 
 class LeftOut(Exception):
@@ -50,10 +52,12 @@ def helpsteer2_preference(row: Row) -> Iterator[Row]:
 def helpsteer2_ratings(row: Row) -> Iterator[Row]:
     """Yield two rows, one per response: the kept annotators' ratings, averaged and rounded.
 
-    A prompt whose kept annotators spread by more than 2 on the helpfulness of either response is left out (HelpSteer2 §2).
+    Left out when the kept annotators spread by more than 2 on the helpfulness of either response (HelpSteer2 §2).
     """
     _agreed(row)
-    kept = [annotation["ratings"] for annotation in row["annotations"] if annotation["kept"] and all(annotation["ratings"])]
+    kept = [
+        annotation["ratings"] for annotation in row["annotations"] if annotation["kept"] and all(annotation["ratings"])
+    ]
     if not kept:
         raise LeftOut("without ratings")
     sides = []
@@ -64,7 +68,10 @@ def helpsteer2_ratings(row: Row) -> Iterator[Row]:
         if max(helpfulness) - min(helpfulness) > HELPFULNESS_SPREAD:
             raise LeftOut("helpfulness spreads by more than 2")
         sides.append(
-            {name: round_half_away(sum(ratings[side][name] for ratings in kept), len(kept)) for name in HELPSTEER2_ATTRIBUTES}
+            {
+                name: round_half_away(sum(ratings[side][name] for ratings in kept), len(kept))
+                for name in HELPSTEER2_ATTRIBUTES
+            }
         )
     prompt = helpsteer2_prompt(row["messages"])
     for side in (0, 1):
@@ -113,7 +120,7 @@ def helpsteer2_prompt(messages: list[dict[str, str]]) -> str:
 def split_justification(text: str) -> tuple[str, str]:
     """Split a justification into (statement, elaboration): the first sentence with a verdict, and the rest.
 
-    HelpSteer2's released example also drops a second verdict at the end; the exact rule is not published, so this is ours.
+    HelpSteer2's released example also drops a second verdict at the end; its rule is not published, so this is ours.
     """
     sentences = [sentence for sentence in _SENTENCE.split(text.strip()) if sentence]
     if not sentences:
@@ -138,7 +145,9 @@ def _code(preference: int | str) -> int:
 def _agreed(row: Row) -> int:
     consensus = row["consensus"]
     if consensus["status"] != "agreed":
-        raise LeftOut({"neither": "neither valid", "excluded": "spread too wide"}.get(consensus["status"], "not settled yet"))
+        raise LeftOut(
+            {"neither": "neither valid", "excluded": "spread too wide"}.get(consensus["status"], "not settled yet")
+        )
     return int(consensus["preference"])
 
 

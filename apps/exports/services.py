@@ -79,7 +79,9 @@ def open_file(*, snapshot: Snapshot, export_format: str, split: str) -> tuple[IO
     name = f"{export_format}/{split}.jsonl"
     entry = snapshot.manifest.get("files", {}).get(name)
     if entry is None:
-        detail = "The snapshot's files are not written yet." if not snapshot.ready else f"The snapshot has no file {name}."
+        detail = (
+            "The snapshot's files are not written yet." if not snapshot.ready else f"The snapshot has no file {name}."
+        )
         raise NotFound(detail)
     return artifact_storage().open(f"{snapshot.folder}/{name}"), entry
 
@@ -130,13 +132,18 @@ def _write_files(snapshot: Snapshot, folder: Path, on_rows: Callable[[int], None
 
 def _parse_selection(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     errors: list[FieldError] = []
-    errors += [FieldError(f"/{name}", "There is no such field.") for name in sorted(set(body) - {"name", "splits", "seed", "filters"})]
+    errors += [
+        FieldError(f"/{name}", "There is no such field.")
+        for name in sorted(set(body) - {"name", "splits", "seed", "filters"})
+    ]
     name = body.get("name")
     if not isinstance(name, str) or not name.strip() or len(name) > 120:
         errors.append(FieldError("/name", "Expected a name of at most 120 characters."))
     splits = body.get("splits") or DEFAULT_SPLITS
     if not _is_splits(splits):
-        errors.append(FieldError("/splits", 'Expected shares that add up to 1, such as {"train": 0.95, "validation": 0.05}.'))
+        errors.append(
+            FieldError("/splits", 'Expected shares that add up to 1, such as {"train": 0.95, "validation": 0.05}.')
+        )
     seed = body.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
         errors.append(FieldError("/seed", "Expected a whole number from 0."))

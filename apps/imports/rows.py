@@ -122,11 +122,7 @@ def parse_row(row: object) -> list[ImportedPair]:
 
 def _read_array(content: bytes) -> Iterator[tuple[int, object]]:
     rows = _parse(content)
-    if isinstance(rows, BadRow):
-        yield 1, rows
-        return
-    assert isinstance(rows, list)
-    yield from enumerate(rows, start=1)
+    yield from enumerate(rows if isinstance(rows, list) else [rows], start=1)
 
 
 def _parse(content: bytes) -> object:

@@ -16,11 +16,9 @@ from apps.core.artifacts import artifact_storage, store_file
 from apps.core.errors import Conflict
 from apps.imports.models import Import
 from apps.imports.rows import BadRow, ImportedPair, parse_row, read_lines
-from apps.jobs.models import Job
 from apps.jobs.services import enqueue
 from apps.labeling.consensus import settle
 from apps.labeling.models import Annotation, Assignment, QueueItem
-from apps.labeling.queue import sides_for
 from apps.projects.models import Membership, Project
 from apps.prompts.models import Comparison, Prompt, Response, json_hash
 from apps.signals.services import score_new_responses
@@ -75,7 +73,7 @@ def start_import_of_items(*, project: Project, items: list[object], created_by: 
 
 
 def run_import(*, made: Import, on_batch: Callable[[int], None]) -> ImportReport:
-    """Read the stored file of an import, then score what is new; run again after a crash, it finds its rows unchanged."""
+    """Read the stored file, then score what is new; run again after a crash, it finds its rows unchanged."""
     with artifact_storage().open(made.stored_as) as stream:
         report = import_stream(project=made.project, stream=stream, on_batch=on_batch)
     score_new_responses(project=made.project)
@@ -89,7 +87,7 @@ def import_stream(
     accounts: Mapping[str, User] | None = None,
     on_batch: Callable[[int], None] = lambda rows: None,
 ) -> ImportReport:
-    """Import a JSON-lines file or a JSON array and return the report. `accounts` maps annotator names to real accounts."""
+    """Import JSON lines or a JSON array and return the report; `accounts` maps annotators to real accounts."""
     report = ImportReport()
     lines, read = read_lines(stream), 0
     while batch := list(islice(lines, BATCH)):
@@ -139,8 +137,10 @@ def _import_pairs(
         elif _content(old) == _content(row):
             report.unchanged += 1
         elif old.pk is None or old.annotations.exists():
-            reason = "An earlier row of this file has the same external_id." if old.pk is None else (
-                "The comparison has annotations already; a changed row needs a new external_id."
+            reason = (
+                "An earlier row of this file has the same external_id."
+                if old.pk is None
+                else ("The comparison has annotations already; a changed row needs a new external_id.")
             )
             report.reject(line, "/external_id", reason)
         else:
@@ -156,7 +156,7 @@ def _import_pairs(
                 project=project,
                 wanted=max(wanted, len(pair.annotations)),
                 taken=len(pair.annotations),
-                shuffle_key=random.random(),
+                shuffle_key=random.random(),  # noqa: S311  (an order, not a secret)
             )
             for row, pair in new
         ],
@@ -173,7 +173,9 @@ def _store_texts(project: Project, pairs: Iterable[ImportedPair]) -> dict[tuple[
         [Prompt(project=project, messages=messages, content_hash=key) for key, messages in prompt_rows.items()],
         ignore_conflicts=True,
     )
-    prompts = {prompt.content_hash: prompt for prompt in Prompt.objects.filter(project=project, content_hash__in=prompt_rows)}
+    prompts = {
+        prompt.content_hash: prompt for prompt in Prompt.objects.filter(project=project, content_hash__in=prompt_rows)
+    }
     rows = {
         _response_key(pair, side): Response(
             prompt=prompts[json_hash(pair.messages)],

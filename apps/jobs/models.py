@@ -75,7 +75,9 @@ class Job(Created):
         ]
         indexes = [
             models.Index(fields=["project", "-id"], name="jobs_of_a_project"),
-            models.Index(fields=["sent_at"], condition=models.Q(state__in=["queued", "running"]), name="jobs_unfinished"),
+            models.Index(
+                fields=["sent_at"], condition=models.Q(state__in=["queued", "running"]), name="jobs_unfinished"
+            ),
         ]
 
     def __str__(self) -> str:

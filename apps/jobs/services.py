@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from celery import current_app
+import psycopg
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -20,6 +20,7 @@ from apps.core.errors import Conflict
 from apps.jobs.kinds import KINDS, QUEUES
 from apps.jobs.models import Job, WorkerSeen
 from apps.projects.models import Project
+from config.celery import app as celery_app
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +49,7 @@ def enqueue(
         with transaction.atomic():
             job = Job.objects.create(project=project, kind=kind, inputs=inputs, created_by=created_by, key=key)
     except IntegrityError:
-        job = Job.objects.unfinished().get(project=project, key=key)
-        return job
+        return Job.objects.unfinished().get(project=project, key=key)
     transaction.on_commit(partial(send, job))
     return job
 
@@ -58,15 +58,15 @@ def send(job: Job) -> None:
     """Ring the doorbell: send the job's id to the queue of its kind."""
     kind = KINDS[job.kind]
     try:
-        current_app.send_task(kind.task, args=[job.pk], task_id=str(job.pk), queue=kind.queue)
-    except OperationalError as error:
+        celery_app.send_task(kind.task, args=[job.pk], task_id=str(job.pk), queue=kind.queue)
+    except (OperationalError, psycopg.Error) as error:
         logger.warning("The broker did not take the message of job %s (%s); beat will send it again.", job.pk, error)
         return
     Job.objects.filter(pk=job.pk).update(sent_at=timezone.now())
 
 
 def resend_unheld() -> int:
-    """Send again every unfinished job that no living worker holds; give up on one that ran too often. Return how many."""
+    """Send again every unfinished job that no living worker holds; give up on one that died too often."""
     sent = 0
     for job in Job.objects.unheld().order_by("id")[:500]:
         if job.attempt >= settings.JOB_MAX_ATTEMPTS:

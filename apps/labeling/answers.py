@@ -73,8 +73,10 @@ def _parse_preference(value: object, errors: list[FieldError]) -> int | None:
         return None
     if _is_whole(value) and value in PREFERENCES:
         return int(value)  # type: ignore[call-overload, no-any-return]
-    detail = "Choose one of the six preferences, or neither valid." if value is None else (
-        'Expected -3, -2, -1, 1, 2, 3 or "neither".'
+    detail = (
+        "Choose one of the six preferences, or neither valid."
+        if value is None
+        else ('Expected -3, -2, -1, 1, 2, 3 or "neither".')
     )
     errors.append(FieldError("/preference", detail))
     return None
@@ -85,7 +87,10 @@ def _parse_ratings(
 ) -> tuple[dict[str, int], dict[str, int]]:
     sides: list[dict[str, int]] = []
     value = value if isinstance(value, dict) else {}
-    errors += [FieldError(f"/ratings/{side}", "There is no such response.") for side in sorted(map(str, set(value) - {"1", "2"}))]
+    errors += [
+        FieldError(f"/ratings/{side}", "There is no such response.")
+        for side in sorted(map(str, set(value) - {"1", "2"}))
+    ]
     for label in ("1", "2"):
         given = value.get(label)
         given = given if isinstance(given, dict) else {}
@@ -115,7 +120,9 @@ def _parse_justification(value: object, protocol: Protocol, errors: list[FieldEr
     if problem := why_unstorable(text):
         errors.append(FieldError("/justification", f"The text {problem}."))
     elif len(text) > MAX_JUSTIFICATION_CHARS:
-        errors.append(FieldError("/justification", f"At most {MAX_JUSTIFICATION_CHARS} characters; this has {len(text)}."))
+        errors.append(
+            FieldError("/justification", f"At most {MAX_JUSTIFICATION_CHARS} characters; this has {len(text)}.")
+        )
     elif not least <= count <= most:
         errors.append(FieldError("/justification", f"Write {least} to {most} words; this has {count}."))
     return text

@@ -16,7 +16,7 @@ from worker.core.consensus import Status
 class QueueItem(models.Model):
     """How many annotators a comparison asks for and has. A narrow row, since every lease writes it.
 
-    `taken` counts live leases plus annotations; the check constraint makes "never more than wanted" the database's word.
+    `taken` counts live leases plus annotations; the check constraint makes "never more than wanted" the database's.
     """
 
     class State(models.TextChoices):
@@ -30,7 +30,9 @@ class QueueItem(models.Model):
     wanted = models.PositiveSmallIntegerField()
     taken = models.PositiveSmallIntegerField(default=0)
     priority = models.FloatField(default=0.0, help_text="Higher goes first.")
-    shuffle_key = models.FloatField(help_text="Place in the project's shuffled order, for the random share of the queue.")
+    shuffle_key = models.FloatField(
+        help_text="Place in the project's shuffled order, for the random share of the queue."
+    )
 
     class Meta:
         constraints = [
@@ -155,7 +157,9 @@ class Annotation(models.Model):
     swapped = models.BooleanField()
     imported = models.BooleanField(default=False)
     active_seconds = models.PositiveIntegerField(null=True)
-    answer_hash = models.CharField(max_length=64, help_text="Of the answer as sent, so that sending it again changes nothing.")
+    answer_hash = models.CharField(
+        max_length=64, help_text="Of the answer as sent, so that sending it again changes nothing."
+    )
     submitted_at = models.DateTimeField(default=timezone.now)
 
     objects: ClassVar[models.Manager["Annotation"]] = AnnotationQuerySet.as_manager()
@@ -164,7 +168,9 @@ class Annotation(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["assignment", "revision"], name="one_annotation_per_revision"),
             models.UniqueConstraint(
-                fields=["comparison", "annotator"], condition=Q(is_current=True), name="one_current_annotation_per_person"
+                fields=["comparison", "annotator"],
+                condition=Q(is_current=True),
+                name="one_current_annotation_per_person",
             ),
             models.CheckConstraint(
                 condition=Q(neither=True, preference=None)

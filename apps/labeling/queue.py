@@ -46,7 +46,7 @@ RETURNING comparison_id
 
 def draw(random_share: float) -> Draw:
     """Choose how the next pair is picked: with probability `random_share` from the shuffled order."""
-    return "random" if random.random() < random_share else "priority"
+    return "random" if random.random() < random_share else "priority"  # noqa: S311  (a draw, not a secret)
 
 
 def take_slot(*, project_id: int, annotator_id: int, how: Draw) -> int | None:

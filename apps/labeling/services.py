@@ -57,7 +57,9 @@ def save_draft(*, assignment: Assignment, body: object) -> Draft:
         raise InvalidInput("A draft must be a JSON object.", [FieldError("", "Expected an object.")])
     unknown = sorted(map(str, set(body) - MAX_DRAFT_FIELDS))
     if unknown:
-        raise InvalidInput("A draft has the fields of an answer.", [FieldError(f"/{unknown[0]}", "There is no such field.")])
+        raise InvalidInput(
+            "A draft has the fields of an answer.", [FieldError(f"/{unknown[0]}", "There is no such field.")]
+        )
     if len(str(body)) > MAX_DRAFT_CHARS:
         raise InvalidInput("The draft is too long to keep.", [FieldError("", f"At most {MAX_DRAFT_CHARS} characters.")])
     if problem := why_unstorable(body):
@@ -85,7 +87,7 @@ def submit_annotation(*, assignment: Assignment, body: object) -> Annotation:
     except _NoRoom:
         save_draft(assignment=assignment, body=body)
         raise Conflict(
-            "Your time for this comparison ran out and other annotators have completed it. Your text is kept as a draft."
+            "Your time for this comparison ran out and others have completed it. Your text is kept as a draft."
         ) from None
 
 
@@ -115,7 +117,9 @@ def expire_leases(*, limit: int = 5000) -> int:
     while True:
         with transaction.atomic():
             overdue = list(
-                Assignment.objects.overdue().select_for_update(skip_locked=True).values_list("id", "comparison_id")[:limit]
+                Assignment.objects.overdue()
+                .select_for_update(skip_locked=True)
+                .values_list("id", "comparison_id")[:limit]
             )
             Assignment.objects.filter(pk__in=[pk for pk, _ in overdue]).update(state=Assignment.State.EXPIRED)
             _give_back(Counter(comparison_id for _, comparison_id in overdue))

@@ -25,7 +25,9 @@ def get_membership(user: User | AnonymousUser, slug: str, *roles: Role) -> Membe
         raise NotFound("There is no such project, or you are not a member of it.")
     if membership.role not in roles:
         wanted = " or ".join(role.label.lower() for role in roles)
-        raise Forbidden(f"This needs the role {wanted}; you are {membership.get_role_display().lower()} of {membership.project}.")
+        raise Forbidden(
+            f"This needs the role {wanted}; you are {membership.get_role_display().lower()} of {membership.project}."
+        )
     return membership
 
 

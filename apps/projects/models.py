@@ -21,7 +21,9 @@ class Project(Created):
         validators=[RegexValidator(r"^[a-z0-9][a-z0-9-]*\Z", "Use small letters, digits and hyphens.")],
     )
     name = models.CharField(max_length=120)
-    notice = models.TextField(blank=True, help_text="Shown on every page of the project, such as where its pairs come from.")
+    notice = models.TextField(
+        blank=True, help_text="Shown on every page of the project, such as where its pairs come from."
+    )
     protocol_settings = models.JSONField(default=dict, blank=True, help_text="What differs from the default protocol.")
     queue_order = models.CharField(max_length=10, choices=QueueOrder.choices, default=QueueOrder.UNCERTAIN)
     random_share = models.FloatField(

@@ -23,13 +23,25 @@ HELPSTEER2_ATTRIBUTES = (
     Attribute(
         "helpfulness",
         "Helpfulness",
-        ("Useless, misses the point", "Of little use", "Helps in part, misses the goal", "Mostly on target", "Does what was asked, fully"),
+        (
+            "Useless, misses the point",
+            "Of little use",
+            "Helps in part, misses the goal",
+            "Mostly on target",
+            "Does what was asked, fully",
+        ),
         "How good is the response overall?",
     ),
     Attribute(
         "correctness",
         "Correctness",
-        ("All wrong", "Mostly wrong or incomplete", "Right and wrong mixed", "Mostly right, small omissions", "Right and complete"),
+        (
+            "All wrong",
+            "Mostly wrong or incomplete",
+            "Right and wrong mixed",
+            "Mostly right, small omissions",
+            "Right and complete",
+        ),
         "Are the facts right, and is everything there that was asked for?",
     ),
     Attribute(
@@ -55,7 +67,7 @@ HELPSTEER2_ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Protocol:
-    """Settings of the labeling task. Limits follow HelpSteer2 where it states them (3 annotators, 5 at most, spread 2)."""
+    """Settings of the labeling task; limits are HelpSteer2's where it states them (3 annotators, 5 at most, spread 2)."""
 
     attributes: tuple[Attribute, ...] = HELPSTEER2_ATTRIBUTES
     justification_words: tuple[int, int] = (10, 300)

@@ -111,7 +111,9 @@ def invalid(error: ValidationError) -> InvalidInput:
 
 def _check_role(role: str) -> None:
     if role not in Membership.Role.values:
-        raise InvalidInput("There is no such role.", [FieldError("/role", f"Use one of {', '.join(Membership.Role.values)}.")])
+        raise InvalidInput(
+            "There is no such role.", [FieldError("/role", f"Use one of {', '.join(Membership.Role.values)}.")]
+        )
 
 
 def _lock_member(project: Project, username: str) -> Membership:
@@ -124,6 +126,8 @@ def _lock_member(project: Project, username: str) -> Membership:
 
 
 def _keep_a_manager(membership: Membership) -> None:
-    others = Membership.objects.filter(project=membership.project, role=Membership.Role.MANAGER).exclude(pk=membership.pk)
+    others = Membership.objects.filter(project=membership.project, role=Membership.Role.MANAGER).exclude(
+        pk=membership.pk
+    )
     if membership.role == Membership.Role.MANAGER and not others.exists():
         raise Conflict("A project needs a manager; make somebody else manager first.")

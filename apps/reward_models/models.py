@@ -31,7 +31,9 @@ class RewardModel(Created):
     folder = models.CharField(max_length=200, help_text="Where its folder is in the artifact storage.")
     files = models.JSONField(default=list, help_text="Names of the files of the folder.")
     metrics = models.JSONField(default=dict, help_text="Measured on the snapshot's held-out prompts.")
-    comparison = models.JSONField(null=True, help_text="Against the then current version, on the same held-out prompts.")
+    comparison = models.JSONField(
+        null=True, help_text="Against the then current version, on the same held-out prompts."
+    )
     decision = models.CharField(max_length=300, blank=True, help_text="Why it was or was not promoted.")
     code_version = models.CharField(max_length=40, blank=True)
     promoted_at = models.DateTimeField(null=True)
@@ -60,7 +62,9 @@ class TrainingRun(Created):
     job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="training_run")
     trigger = models.CharField(max_length=10, choices=Trigger.choices, default=Trigger.PERSON)
     labels = models.PositiveIntegerField(default=0, help_text="Consensus labels of the project when the run was made.")
-    history = models.JSONField(default=list, help_text="Events of the training: features, steps with loss, evaluations.")
+    history = models.JSONField(
+        default=list, help_text="Events of the training: features, steps with loss, evaluations."
+    )
     reward_model = models.OneToOneField(RewardModel, on_delete=models.SET_NULL, null=True, related_name="training_run")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
 
@@ -81,7 +85,10 @@ class RetrainPolicy(models.Model):
 
     project = models.OneToOneField(Project, on_delete=models.CASCADE, primary_key=True, related_name="retrain_policy")
     every_labels = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="New consensus labels that start a training."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="New consensus labels that start a training.",
     )
     every_hours = models.FloatField(
         null=True, blank=True, validators=[MinValueValidator(0.01)], help_text="Hours after which a training starts."

@@ -135,7 +135,9 @@ def register_version(
             kind=Scorer.Kind.REWARD_MODEL,
             config={"folder": stored_as, "files": files},
         )
-        promote_it, reason = decide(_policy(project), metrics=metrics, comparison=comparison, has_current=current is not None)
+        promote_it, reason = decide(
+            _policy(project), metrics=metrics, comparison=comparison, has_current=current is not None
+        )
         model = RewardModel.objects.create(
             project=project,
             version=newest + 1,
@@ -253,7 +255,9 @@ def _check_snapshot(project: Project, snapshot: Snapshot) -> None:
     if snapshot.project_id != project.pk:
         raise NotFound("There is no such snapshot in this project.")
     if TRAIN not in snapshot.selection["splits"]:
-        raise InvalidInput("The snapshot has no split to train on.", [FieldError("/snapshot", f"It needs a split named {TRAIN!r}.")])
+        raise InvalidInput(
+            "The snapshot has no split to train on.", [FieldError("/snapshot", f"It needs a split named {TRAIN!r}.")]
+        )
 
 
 def _write_pairs(snapshot: Snapshot, split: str, path: Path) -> int:
@@ -283,7 +287,9 @@ def _write_pairs(snapshot: Snapshot, split: str, path: Path) -> int:
 
 
 def _mean_ratings(row: dict[str, Any]) -> list[dict[str, float]] | None:
-    kept = [annotation["ratings"] for annotation in row["annotations"] if annotation["kept"] and all(annotation["ratings"])]
+    kept = [
+        annotation["ratings"] for annotation in row["annotations"] if annotation["kept"] and all(annotation["ratings"])
+    ]
     if not kept:
         return None
     names = [set(ratings[side]) for ratings in kept for side in (0, 1)]

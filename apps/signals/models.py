@@ -19,13 +19,17 @@ class Scorer(Created):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="scorers")
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=20, choices=Kind.choices)
-    config = models.JSONField(default=dict, help_text="For a reward model: its folder in the artifact storage and its files.")
+    config = models.JSONField(
+        default=dict, help_text="For a reward model: its folder in the artifact storage and its files."
+    )
     orders_queue = models.BooleanField(default=False, help_text="Its margins order the queue; one scorer per project.")
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["project", "name"], name="one_scorer_per_name"),
-            models.UniqueConstraint(fields=["project"], condition=Q(orders_queue=True), name="one_scorer_orders_the_queue"),
+            models.UniqueConstraint(
+                fields=["project"], condition=Q(orders_queue=True), name="one_scorer_orders_the_queue"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -51,7 +55,9 @@ class Signal(Created):
     objects: ClassVar[models.Manager["Signal"]] = SignalQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["scorer", "response"], name="one_signal_per_scorer_and_response")]
+        constraints = [
+            models.UniqueConstraint(fields=["scorer", "response"], name="one_signal_per_scorer_and_response")
+        ]
 
     def __str__(self) -> str:
         return f"{self.scorer_id} on {self.response_id}: {self.value}"

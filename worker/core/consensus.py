@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Consensus:
-    """`preference` is set for AGREED only; `kept` are positions in the votes; `spread` is max − min of the kept ones."""
+    """`preference` is set for AGREED only; `kept` are positions in the votes; `spread` is max − min of those."""
 
     status: Status
     preference: int | None = None
@@ -63,9 +63,7 @@ def consensus(
         return Consensus(Status.EXCLUDED, kept=kept, spread=shown_spread, excluded_reason=reason)
     if values[0] == _NEITHER:
         return Consensus(Status.NEITHER, kept=kept, spread=0, excluded_reason="Neither response is valid.")
-    return Consensus(
-        Status.AGREED, preference=round_half_away(sum(values), len(values)), kept=kept, spread=spread
-    )
+    return Consensus(Status.AGREED, preference=round_half_away(sum(values), len(values)), kept=kept, spread=spread)
 
 
 def most_similar(values: Sequence[int], keep: int) -> tuple[int, ...]:

@@ -17,13 +17,9 @@ def prompt_text(messages: Sequence[Mapping[str, str]]) -> str:
         raise ValueError("A prompt needs at least one message.")
     for position, message in enumerate(messages, start=1):
         if message.get("role") not in SPEAKERS:
-            raise ValueError(
-                f"Message {position} has the role {message.get('role')!r}; use system, user or assistant."
-            )
+            raise ValueError(f"Message {position} has the role {message.get('role')!r}; use system, user or assistant.")
         if not isinstance(message.get("content"), str):
-            raise ValueError(  # noqa: TRY004 one error type for all of bad input
-                f"The content of message {position} is not text."
-            )
+            raise ValueError(f"The content of message {position} is not text.")
     if messages[-1]["role"] != "user":
         raise ValueError("A prompt ends with a user turn.")
     if len(messages) == 1:
@@ -36,6 +32,4 @@ def content_hash(*parts: str) -> str:
 
     The parts are hashed as one JSON array, in ASCII, so that any Python string has exactly one encoding.
     """
-    return hashlib.sha256(
-        json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode("ascii")
-    ).hexdigest()
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode("ascii")).hexdigest()

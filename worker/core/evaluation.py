@@ -31,9 +31,7 @@ def evaluate_folder(
     return evaluate_rewards(rewards[0::2], rewards[1::2], pairs)
 
 
-def evaluate_rewards(
-    reward_1: NDArray[np.float32], reward_2: NDArray[np.float32], pairs: Sequence[Pair]
-) -> Evaluation:
+def evaluate_rewards(reward_1: NDArray[np.float32], reward_2: NDArray[np.float32], pairs: Sequence[Pair]) -> Evaluation:
     """Return the scorecard of given rewards."""
     metrics = evaluate_pairs(
         reward_1,
@@ -53,7 +51,7 @@ def compare_folders(
     cache: FeatureCache,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any] | None:
-    """Compare two model folders on the same pairs; the dict of `metrics.compare_models` with both scorecards."""
+    """Compare two model folders on the same pairs: `metrics.compare_models` with both scorecards."""
     before = evaluate_folder(current, pairs, cache, on_progress)
     after = evaluate_folder(candidate, pairs, cache, on_progress)
     comparison = compare_models(
@@ -62,6 +60,4 @@ def compare_folders(
         [pair.preference for pair in pairs],
         [pair.prompt_key for pair in pairs],
     )
-    return (
-        None if comparison is None else comparison | {"current": before.metrics, "candidate": after.metrics}
-    )
+    return None if comparison is None else comparison | {"current": before.metrics, "candidate": after.metrics}

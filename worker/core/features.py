@@ -34,9 +34,9 @@ def feature_key(revision: str, prompt: str, response: str) -> str:
 class FeatureCache:
     """Float32 vectors by content hash in one SQLite file, shared by several processes on one machine.
 
-    Write-ahead logging lets readers and a writer work at once and survives SIGKILL; the file must be on a local disk.
-    Each vector carries a checksum; a damaged one counts as absent. A damaged file is moved aside and a new one is
-    begun: a cache may be lost, never wrong. Open it in the process and thread that use it.
+    Write-ahead logging lets readers and a writer work at once and survives SIGKILL; the file must be on a
+    local disk. Each vector carries a checksum; a damaged one counts as absent. A damaged file is moved aside
+    and a new one is begun: a cache may be lost, never wrong. Open it in the process and thread that use it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,7 +68,7 @@ class FeatureCache:
         for start in range(0, len(keys), KEYS_PER_QUERY):
             part = [bytes.fromhex(key) for key in keys[start : start + KEYS_PER_QUERY]]
             marks = ",".join("?" * len(part))
-            query = f"SELECT key, vector FROM features WHERE key IN ({marks})"
+            query = f"SELECT key, vector FROM features WHERE key IN ({marks})"  # noqa: S608 question marks only
             for key, blob in self._connection.execute(query, part):
                 vector = _unpacked(blob)
                 if vector is not None:
@@ -80,7 +80,7 @@ class FeatureCache:
             self._connection.executemany("INSERT OR REPLACE INTO features (key, vector) VALUES (?, ?)", rows)
 
     def _open(self) -> sqlite3.Connection:
-        """Open or create the file under a lock, so that of two processes only one moves a damaged file aside."""
+        """Open or create the file, under a lock, so that only one process moves a damaged file aside."""
         with self._lock():
             try:
                 connection = _connect(self.path)
@@ -133,15 +133,16 @@ def cached_features(
     batch_tokens: int = 8192,
     on_progress: OnProgress | None = None,
 ) -> tuple[Features, int, int]:
-    """Return the features of (prompt, response) pairs (n, d), how many distinct ones the cache had, and how many not.
+    """Return the features of (prompt, response) pairs (n, d), the number of hits, and of computed ones.
 
-    Equal pairs count once. Each batch is stored as soon as it is computed, so a killed run loses one batch. With
-    everything cached the backbone's weights are never loaded.
+    Equal pairs count once. Each batch is stored as soon as it is computed, so a killed run loses one batch.
+    With everything cached the backbone's weights are never loaded.
     """
     keys = [feature_key(backbone.revision, prompt, response) for prompt, response in pairs]
     texts = dict(zip(keys, pairs, strict=True))
     found = cache.get_many(list(texts))
-    # In the order of their keys, so that equal lengths are batched the same way whatever order the caller had.
+    # In the order of their keys, so that equal lengths are batched the same way whatever order the caller
+    # had.
     missing = sorted(key for key in texts if key not in found)
     hits, total = len(found), len(texts)
     report = on_progress or (lambda done, total, hits, computed: None)
@@ -174,7 +175,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
-    # The low byte is the primary code; "locked" and "full" are DatabaseErrors too and must not cost anyone the cache.
+    # The low byte is the primary code; "locked" and "full" are DatabaseErrors too and must not cost anyone
+    # the cache.
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in CORRUPT
 
 

@@ -32,12 +32,15 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path` and rename it to `path` at the end; an old `path` is replaced."""
+    """Yield a temporary folder beside `path`, renamed to `path` at the end; an old `path` is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield temporary
+        # Temporary and safetensors files are private to their user, but other users' processes read models.
         temporary.chmod(0o755)
+        for entry in temporary.rglob("*"):
+            entry.chmod(0o755 if entry.is_dir() else 0o644)
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)

@@ -29,8 +29,8 @@ def scaled_bradley_terry_loss(chosen: Tensor, rejected: Tensor, strength: Tensor
 def masked_regression_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Return the mean squared error over the cells (b, k) where mask is true; 0 when it is true nowhere.
 
-    The mask is explicit (the authors' code marks missing ratings as -100), so masked targets may hold anything,
-    NaN too.
+    The mask is explicit (the authors' code marks missing ratings as -100), so masked targets may hold
+    anything, NaN too.
     """
     error = (predicted - target.where(mask, predicted.detach())).square()
     return error.where(mask, 0.0).sum() / mask.sum().clamp(min=1)

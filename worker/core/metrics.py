@@ -1,7 +1,7 @@
 """How good a reward model is on labeled pairs; numpy only, so that web code may import it.
 
-Shapes: (n,) pairs. `reward_1` and `reward_2` are the rewards of both sides, `preference` is non-zero and negative when
-side 1 is better, `prompt_keys` says which pairs share a prompt.
+Shapes: (n,) pairs. `reward_1` and `reward_2` are the rewards of both sides, `preference` is non-zero and
+negative when side 1 is better, `prompt_keys` says which pairs share a prompt.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def pair_accuracy(reward_1: ArrayLike, reward_2: ArrayLike, preference: ArrayLik
 
 
 def log_loss(reward_1: ArrayLike, reward_2: ArrayLike, preference: ArrayLike) -> float | None:
-    """Return the mean of -log sigmoid(reward of the better - reward of the worse side); None without pairs."""
+    """Return the mean of -log sigmoid(reward of the better - of the worse side); None without pairs."""
     difference = np.asarray(reward_2, dtype=np.float64) - np.asarray(reward_1, dtype=np.float64)
     return _mean(np.logaddexp(0.0, -difference * _signs(preference)))
 
@@ -46,8 +46,8 @@ def bootstrap_by_prompt(
     sums = np.bincount(prompt, weights=values)
     counts = np.bincount(prompt).astype(np.float64)
     rng = np.random.default_rng(seed)
-    # Drawing prompts with replacement is the same as drawing how often each one occurs: (resamples, prompts) at most
-    # once in memory per 256 draws, however many pairs there are.
+    # Drawing prompts with replacement is the same as drawing how often each one occurs: (resamples, prompts)
+    # at most once in memory per 256 draws, however many pairs there are.
     means = np.empty(resamples)
     for start in range(0, resamples, 256):
         size = min(256, resamples - start)
@@ -73,8 +73,9 @@ def evaluate_pairs(
 ) -> dict[str, Any] | None:
     """Return the scorecard of a model as JSON types; None without pairs.
 
-    `length_baseline` is the accuracy of "the longer response wins" on the same pairs. A model that has learned only
-    length scores 0 in `accuracy_shorter_won`, so the two subset accuracies always stand beside the total.
+    `length_baseline` is the accuracy of "the longer response wins" on the same pairs. A model that has
+    learned only length scores 0 in `accuracy_shorter_won`, so the two subset accuracies always stand beside
+    the total.
     """
     hits = pair_hits(reward_1, reward_2, preference)
     if not len(hits):
@@ -107,8 +108,8 @@ def compare_models(
 ) -> dict[str, Any] | None:
     """Compare two models, each (reward_1, reward_2) on the same pairs; None without pairs.
 
-    `difference` is candidate minus current accuracy. `probability_better` is the share of bootstrap draws in which the
-    candidate is ahead, a draw with equal accuracy counting 1/2.
+    `difference` is candidate minus current accuracy. `probability_better` is the share of bootstrap draws in
+    which the candidate is ahead, a draw with equal accuracy counting 1/2.
     """
     current_hits = pair_hits(*current, preference)
     candidate_hits = pair_hits(*candidate, preference)

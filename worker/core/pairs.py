@@ -43,8 +43,8 @@ class Pair:
 def read_pairs(path: Path) -> list[Pair]:
     """Read a JSON-lines file of labeled pairs.
 
-    Raises PairsError naming line and field of a broken row. A tie (0) or "neither" has no better side, so a file
-    that holds any is refused as a whole, with their number: whoever made it meant to leave them out.
+    Raises PairsError naming line and field of a broken row. A tie (0) or "neither" has no better side, so a
+    file that holds any is refused as a whole, with their number: whoever made it meant to leave them out.
     """
     pairs: list[Pair] = []
     undecided: list[str] = []
@@ -56,9 +56,7 @@ def read_pairs(path: Path) -> list[Pair]:
                 row = json.loads(line)
             except ValueError as error:
                 raise PairsError(f"{path.name}, line {number}: not JSON ({error}).") from error
-            if isinstance(row, dict) and (
-                row.get("preference") == "neither" or _is_zero(row.get("preference"))
-            ):
+            if isinstance(row, dict) and (row.get("preference") == "neither" or _is_zero(row.get("preference"))):
                 undecided.append(str(row.get("id", number)))
                 continue
             pairs.append(_pair(row, f"{path.name}, line {number}"))

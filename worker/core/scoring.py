@@ -24,7 +24,7 @@ _backbones: WeakValueDictionary[str, Backbone] = WeakValueDictionary()
 
 @dataclass(frozen=True)
 class Scorer:
-    """A saved reward model, ready to score; its backbone is loaded only for texts that the cache does not know."""
+    """A saved reward model; its backbone is loaded only for texts that the cache does not know."""
 
     recipe: Recipe
     head: Head
@@ -37,9 +37,7 @@ class Scorer:
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             if manifest.get("format") != FORMAT:
-                raise ModelFolderError(
-                    f"{folder} has format {manifest.get('format')!r}; this version reads {FORMAT}."
-                )
+                raise ModelFolderError(f"{folder} has format {manifest.get('format')!r}; this version reads {FORMAT}.")
             recipe = Recipe.from_dict(manifest["recipe"])
             tensors = load_file(folder / manifest["head"])
             head = Head(tuple(manifest["outputs"]), tensors["weight"], tensors["bias"])
@@ -47,7 +45,10 @@ class Scorer:
             own = Backbone(folder, recipe.pooling, recipe.max_tokens, revision, manifest["weights_sha256"])
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelFolderError(f"{folder} is not a model folder of Tiebreak: {error}") from error
-        return cls(recipe, head, _backbones.setdefault(revision, own), manifest)
+        shared = _backbones.get(revision)
+        if shared is None or not shared.is_loaded:
+            _backbones[revision] = shared = own
+        return cls(recipe, head, shared, manifest)
 
     def score(
         self, pairs: Sequence[Texts], cache: FeatureCache, on_progress: OnProgress | None = None

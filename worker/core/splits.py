@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 
 def split_of(prompt_hash: str, splits: Mapping[str, float], seed: int) -> str:
-    """Return the split of a prompt. `splits` maps names to shares that add up to 1; the order of its keys does not matter."""
+    """Return the split of a prompt; `splits` maps names, in any order, to shares that add up to 1."""
     digest = hashlib.sha256(f"{seed}:{prompt_hash}".encode()).digest()
     place = int.from_bytes(digest[:8]) / 2**64
     edge = 0.0

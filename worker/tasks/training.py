@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from celery import shared_task
 from django.conf import settings
@@ -64,9 +64,8 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
     """Run the training to its end, passing on what it reports; return its last event."""
     saved: dict[str, Any] | None = None
     noted = 0.0
-    with _subprocess(folder) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
+    with _subprocess(folder) as (process, lines):
+        for line in lines:
             event = json.loads(line)
             if held.lost.is_set():
                 raise LeaseLost
@@ -86,7 +85,9 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
                 _note(run, event)
         code = process.wait()
     if saved is None:
-        raise JobFailed(f"The training process ended with code {code} and no message; its log is {folder / 'train.log'}.")
+        raise JobFailed(
+            f"The training process ended with code {code} and no message; its log is {folder / 'train.log'}."
+        )
     return saved
 
 
@@ -98,8 +99,8 @@ def _note(run: TrainingRun, event: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _subprocess(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start the training in a session of its own; on the way out ask it to checkpoint, then make it stop."""
+def _subprocess(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """Start the training; on the way out ask it to checkpoint, then make it stop."""
     with (folder / "train.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "worker.train", "--run", str(folder), "--resume"],
@@ -108,11 +109,11 @@ def _subprocess(folder: Path) -> Iterator[subprocess.Popen[str]]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
-            text=True,
             preexec_fn=die_with_parent,
         )
+    lines = cast(IO[bytes], process.stdout)
     try:
-        yield process
+        yield process, lines
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -121,8 +122,7 @@ def _subprocess(folder: Path) -> Iterator[subprocess.Popen[str]]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        lines.close()
 
 
 def _compare(run: TrainingRun, folder: Path, candidate: Path) -> dict[str, Any] | None:

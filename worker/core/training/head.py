@@ -1,11 +1,14 @@
 """Train a linear reward head on frozen features: the whole loop, in full view.
 
-On the CPU also where there is a GPU: the head is a few thousand numbers, and the same bits come out every time.
+On the CPU also where there is a GPU: the head is a few thousand numbers, and the same bits come out every
+time.
 
-Why linear, L2 in the loss and Adam with a falling step size: benchmarks/reward_model.py and its write-up. In short, by
-accuracy on held-out topics, hidden layers and light decay lost, and the exact optimum (L-BFGS) gained nothing.
+Why linear, L2 in the loss and Adam with a falling step size: benchmarks/reward_model.py and its write-up. In
+short, by accuracy on held-out topics, hidden layers and light decay lost, and the exact optimum (L-BFGS)
+gained nothing.
 """
 
+import dataclasses
 import io
 import math
 import pickle
@@ -54,14 +57,10 @@ class Head:
     def reward_layer(self) -> tuple[NDArray[np.float32], np.float32]:
         """Return weight (d,) and bias of the one reward that is exported.
 
-        Of several attributes that is helpfulness, the overall quality of HelpSteer2; where a project does not rate
-        helpfulness, the mean over its attributes.
+        Of several attributes that is helpfulness, the overall quality of HelpSteer2; where a project does not
+        rate helpfulness, the mean over its attributes.
         """
-        rows = (
-            [self.outputs.index(HELPFULNESS)]
-            if HELPFULNESS in self.outputs
-            else list(range(len(self.outputs)))
-        )
+        rows = [self.outputs.index(HELPFULNESS)] if HELPFULNESS in self.outputs else list(range(len(self.outputs)))
         weight: NDArray[np.float32] = self.weight[rows].mean(axis=0, dtype=np.float64).astype(np.float32)
         return weight, np.float32(self.bias[rows].mean(dtype=np.float64))
 
@@ -69,13 +68,13 @@ class Head:
         """Return the exported reward of each row of features (n, d); (n,)."""
         weight, bias = self.reward_layer()
         # einsum sums each row by itself, so a response has the same reward whatever stands beside it.
-        rewards: NDArray[np.float32] = np.einsum("nd,d->n", features, weight, dtype=np.float64).astype(np.float32)
-        return rewards + bias
+        rewards = np.einsum("nd,d->n", features, weight, dtype=np.float64)
+        return np.asarray(rewards + bias, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class LabeledFeatures:
-    """Pairs as arrays: `features` (u, d) of distinct responses, `first` and `second` (n,) their rows, `preference` (n,).
+    """Pairs as arrays: `features` (u, d) of distinct responses; `first`, `second` (n,) index them.
 
     `ratings` is (n, 2, k), NaN where unrated, with the names of the k `attributes`.
     """
@@ -152,10 +151,7 @@ def train_head(
             report({"event": "step", "step": step, "total": total, "loss": loss.item()})
         if step % evaluate_every == 0 or step == total:
             if validation is not None and held_out is not None:
-                report(
-                    {"event": "evaluation", "step": step}
-                    | _held_out(outputs, weight, bias, held_out, validation)
-                )
+                report({"event": "evaluation", "step": step} | _held_out(outputs, weight, bias, held_out, validation))
             _save(checkpoint, identity, weight, bias, optimizer, step)
             report({"event": "checkpoint", "step": step})
         if should_stop():
@@ -167,7 +163,9 @@ def train_head(
     factor = recipe.extrapolation
     weight = start_weight + factor * (weight.detach() - start_weight)
     bias = start_bias + factor * (bias.detach() - start_bias)
-    return _folded(outputs, weight, bias, centre, scale)
+    head = _folded(outputs, weight, bias, centre, scale)
+    # A decoder's classification layer has no bias. All rewards shift by the same, so no pair changes.
+    return dataclasses.replace(head, bias=np.zeros_like(head.bias)) if recipe.pooling == "last" else head
 
 
 def _outputs(recipe: Recipe, train: LabeledFeatures) -> tuple[str, ...]:
@@ -182,14 +180,12 @@ def _outputs(recipe: Recipe, train: LabeledFeatures) -> tuple[str, ...]:
 
 
 def _scaling(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return centre and scale (d,) that give the training responses mean 0 and a squared norm of 1 on average.
+    """Return centre and scale (d,) that give training responses mean 0 and a mean squared norm of 1.
 
     With them weight decay and learning rate mean the same for every backbone. They are folded into the head.
     """
     spread = features.std(axis=0, dtype=np.float64)
-    spread[spread < 1e-6 * max(spread.max(), 1e-6)] = (
-        1.0  # a constant feature says nothing; do not divide by its noise
-    )
+    spread[spread < 1e-6 * max(spread.max(), 1e-6)] = 1.0  # a constant feature says nothing; do not divide by its noise
     scale = spread * math.sqrt(features.shape[1])
     return features.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
 
@@ -203,8 +199,8 @@ def _start(
 ) -> tuple[Tensor, Tensor]:
     """Return the scaled weight (k, d) and bias (k,) to start from, which weight decay also pulls back to.
 
-    From scratch the weight is 0 and the bias the mean rating. From a head, each output of the same name is taken over;
-    "reward" stands for whatever reward that head exports.
+    From scratch the weight is 0 and the bias the mean rating. From a head, each output of the same name is
+    taken over; "reward" stands for whatever reward that head exports.
     """
     weight = np.zeros((len(outputs), train.features.shape[1]), dtype=np.float64)
     bias = np.zeros(len(outputs), dtype=np.float64)
@@ -226,7 +222,7 @@ def _start(
 
 
 def _epoch_order(seed: int, epoch: int, pairs: int) -> NDArray[np.int64]:
-    """Return the order of the pairs in an epoch, a function of seed and epoch, so that a step number says all."""
+    """Return the order of the pairs in an epoch: a function of seed and epoch, so a step number says all."""
     return np.random.default_rng([seed, epoch]).permutation(pairs)
 
 
@@ -237,9 +233,7 @@ def _loss(
     if recipe.objective == "regression":
         columns = [train.attributes.index(output) for output in _outputs(recipe, train)]
         target = torch.from_numpy(train.ratings[rows][:, :, columns])
-        return losses.masked_regression_loss(
-            torch.stack([rewards_1, rewards_2], dim=1), target, ~target.isnan()
-        )
+        return losses.masked_regression_loss(torch.stack([rewards_1, rewards_2], dim=1), target, ~target.isnan())
     preference = torch.from_numpy(train.preference[rows])
     chosen = torch.where(preference > 0, rewards_2[:, 0], rewards_1[:, 0])
     rejected = torch.where(preference > 0, rewards_1[:, 0], rewards_2[:, 0])
@@ -278,10 +272,8 @@ def _folded(
     return Head(outputs, raw.astype(np.float32), offset.astype(np.float32))
 
 
-def _save(
-    path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: torch.optim.Optimizer, step: int
-) -> None:
-    """Write a checkpoint atomically. No generator is in it: the order of an epoch follows from seed and step."""
+def _save(path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Write a checkpoint atomically; no generator is in it, as the order follows from seed and step."""
     state = {
         "identity": identity,
         "step": step,
@@ -294,9 +286,7 @@ def _save(
     write_bytes(path, content.getvalue())
 
 
-def _restore(
-    path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: torch.optim.Optimizer
-) -> int:
+def _restore(path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: torch.optim.Optimizer) -> int:
     """Load a checkpoint into weight, bias and optimiser and return its step."""
     try:
         state = torch.load(path, weights_only=True)
@@ -306,7 +296,7 @@ def _restore(
         ) from error
     if state["identity"] != identity:
         raise TrainingError(
-            f"The checkpoint {path} belongs to another recipe or other data; delete it to train from the start."
+            f"The checkpoint {path} is of another recipe or other data; delete it to train from the start."
         )
     with torch.no_grad():
         weight.copy_(state["weight"])

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 model = AutoModelForSequenceClassification.from_pretrained("path/to/this/folder")
-inputs = tokenizer(prompt, response, truncation=True, return_tensors="pt")
+inputs = tokenizer([prompt], [response], truncation=True, return_tensors="pt")
 reward = model(**inputs).logits[0, 0]
 """
 LOAD_DECODER = """\
@@ -45,11 +45,12 @@ tags: [reward-model, tiebreak]
 
 # Reward model: {recipe["name"]}
 
-Gives a response to a prompt a number; of two responses to one prompt, the one with the higher number is the one people
-are expected to prefer. Numbers for different prompts are not comparable. Trained with Tiebreak on human preferences.
+Gives a response to a prompt a number; of two responses to one prompt, the one with the higher number is the
+one people are expected to prefer. Numbers for different prompts are not comparable. Trained with Tiebreak on
+human preferences.
 
-A prompt of several turns is written as `User: …`, `Assistant: …` paragraphs with an empty line between; a single turn is
-written as it is.
+A prompt of several turns is written as `User: …`, `Assistant: …` paragraphs with an empty line between; a
+single turn is written as it is.
 
 ## Load
 
@@ -60,15 +61,16 @@ written as it is.
 
 {_metrics_table(manifest["metrics"].get("validation"))}
 
-"Longer wins" is the accuracy of choosing the longer response. A model that has learned little but length is close to it,
-and weak among the pairs where the shorter response won.
+"Longer wins" is the accuracy of choosing the longer response. A model that has learned little but length is
+close to it, and weak among the pairs where the shorter response won.
 
 ## Training
 
 - recipe `{manifest["recipe_hash"]}`
 - snapshot `{manifest["snapshot"]}`
 - feature revision `{manifest["feature_revision"]}`
-- outputs of the trained head: {", ".join(manifest["outputs"])}; the reward is helpfulness where it was rated, else the mean
+- outputs of the trained head: {", ".join(manifest["outputs"])}
+  (of several, the reward is helpfulness where it was rated, else their mean)
 
 ```json
 {json.dumps(recipe, indent=2, sort_keys=True)}

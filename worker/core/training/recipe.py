@@ -27,12 +27,12 @@ class Recipe:
                       bradley_terry         -log sigmoid(r_c - r_r)
                       margin_bradley_terry  -log sigmoid(r_c - r_r - m)
                       scaled_bradley_terry  -m log sigmoid(r_c - r_r)
-                      regression            squared error to the 0-4 ratings, attributes that are not rated masked
+                      regression            squared error to the 0-4 ratings, missing ones masked
     tuning          "head": the backbone stays frozen, its features are cached, a linear layer is trained
     initialisation  "scratch", or the id of the version whose head is the starting point
     extrapolation   ExPO: start + extrapolation * (trained - start); 1.0 is the trained model
     strength_map    |preference| -> m; INF-ORM uses {1: 1, 2: 3, 3: 10}
-    weight_decay    lambda of lambda/2 * |w - start|^2, added to the mean loss, for features scaled to unit norm
+    weight_decay    lambda of lambda/2 * |w - start|^2, added to the mean loss (features have unit norm)
     learning_rate   Adam's first step size; it falls linearly to zero
     batch_pairs     pairs per optimiser step
     batch_tokens    tokens per batch of the feature pass, padding included
@@ -71,9 +71,7 @@ class Recipe:
             raise ValueError('pooling: the embedded backbone is an encoder; use "mean" or "pooler".')
         for name in ("extrapolation", "weight_decay"):
             object.__setattr__(self, name, _checked_number(name, getattr(self, name), minimum=0.0))
-        object.__setattr__(
-            self, "learning_rate", _checked_number("learning_rate", self.learning_rate, above=0.0)
-        )
+        object.__setattr__(self, "learning_rate", _checked_number("learning_rate", self.learning_rate, above=0.0))
         for name, minimum in (
             ("epochs", 1),
             ("batch_pairs", 1),
@@ -96,7 +94,7 @@ class Recipe:
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
         """Build a recipe from JSON types; fields left out take their default."""
         if not isinstance(values, Mapping):
-            raise ValueError("A recipe is a JSON object.")  # noqa: TRY004 one error type for all of bad input
+            raise ValueError("A recipe is a JSON object.")
         unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: not a field of a recipe.")

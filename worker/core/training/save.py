@@ -1,20 +1,23 @@
 """Write a trained reward model as a folder that standard loaders read.
 
 Mean-pooled encoders become a sentence-transformers model (Transformer, Pooling, Dense), every other one an
-AutoModelForSequenceClassification with `num_labels=1`, `problem_type="regression"` (without it loaders apply a sigmoid)
-and a padding token that is not the end token. The head is folded into the last layer. All weights are safetensors.
+AutoModelForSequenceClassification with `num_labels=1`, `problem_type="regression"` (without it loaders apply
+a sigmoid) and a padding token that is not the end token. The head is folded into the last layer. All weights
+are safetensors.
 """
 
+import copy
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import save
 
 from worker.core.backbone import Backbone, Texts, tokenise, weights_sha256
-from worker.core.files import new_folder, write_json
+from worker.core.files import new_folder, write_bytes, write_json
 from worker.core.training.head import Head
 from worker.core.training.model_card import model_card
 from worker.core.training.recipe import Recipe
@@ -36,7 +39,7 @@ class ModelFolderError(Exception):
 def save_model(
     folder: Path, recipe: Recipe, backbone: Backbone, head: Head, snapshot: str, metrics: dict[str, Any]
 ) -> None:
-    """Write the model under a temporary name and rename it to `folder`; nothing half-written is ever seen there."""
+    """Write the model under a temporary name and rename it, so `folder` is whole or absent."""
     with new_folder(folder) as new:
         if recipe.pooling == "mean":
             loader = "sentence-transformers"
@@ -45,7 +48,7 @@ def save_model(
             loader = "transformers"
             _write_classifier(new, backbone, head)
         (new / HEAD_FILE).parent.mkdir()
-        save_file({"weight": head.weight, "bias": head.bias}, new / HEAD_FILE)
+        write_bytes(new / HEAD_FILE, save({"weight": head.weight, "bias": head.bias}))
         manifest = {
             "format": FORMAT,
             "recipe": recipe.to_dict(),
@@ -65,7 +68,8 @@ def save_model(
 def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) -> None:
     """Copy the backbone's files and add pooling and head.
 
-    The layout is written by hand: it is small and stable, and saves the worker a dependency on sentence-transformers.
+    The layout is written by hand: it is small and stable, and saves the worker a dependency on
+    sentence-transformers.
     """
     for source in sorted(backbone.folder.glob("*.safetensors*")):
         shutil.copyfile(source, folder / source.name)
@@ -82,9 +86,7 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) ->
     ]
     write_json(folder / "modules.json", modules)
     write_json(folder / "config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None})
-    write_json(
-        folder / "sentence_bert_config.json", {"max_seq_length": backbone.max_tokens, "do_lower_case": False}
-    )
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": backbone.max_tokens, "do_lower_case": False})
     pooling = {
         "word_embedding_dimension": size,
         "pooling_mode_mean_tokens": True,
@@ -101,54 +103,73 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) ->
     (folder / "2_Dense").mkdir()
     write_json(folder / "2_Dense" / "config.json", dense)
     layer = {"linear.weight": weight[np.newaxis, :], "linear.bias": np.array([bias], dtype=np.float32)}
-    save_file(layer, folder / "2_Dense" / "model.safetensors")
+    write_bytes(folder / "2_Dense" / "model.safetensors", save(layer))
 
 
 def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
     """Put backbone and head into the architecture's own classification model and save that."""
     classifier = _classifier(backbone, head)
     _check_equal_scores(classifier, backbone, head)
-    classifier.save_pretrained(folder)
+    try:
+        classifier.save_pretrained(folder)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise ModelFolderError(f"The model could not be written to {folder.parent}: {error}") from error
     backbone.tokenizer.save_pretrained(folder)
 
 
-def _classifier(backbone: Backbone, head: Head) -> Any:
-    import copy
+def check_architecture(backbone: Backbone) -> None:
+    """Raise ModelFolderError when the architecture has no classification model that pools as the recipe says.
 
+    Reads the config only, so that a recipe that cannot be saved fails before hours of features, not after.
+    """
+    if backbone.pooling != "mean":
+        from transformers import AutoConfig
+
+        _empty_classifier(AutoConfig.from_pretrained(backbone.folder), backbone.pooling)
+
+
+def _classifier(backbone: Backbone, head: Head) -> Any:
+    """Return the classification model around the backbone in memory, the reward layer in its last layer."""
     import torch
-    from transformers import AutoModelForSequenceClassification
 
     config = copy.deepcopy(backbone.model.config)
-    config.num_labels = 1
-    config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
     config.problem_type = "regression"
     config.pad_token_id = backbone.tokenizer.pad_token_id
     config.dtype = "float32"
-    try:
-        # Built without memory for weights: the backbone in memory is put in instead of a second copy.
-        with torch.device("meta"):
-            classifier = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        raise ModelFolderError(
-            f"transformers has no classification model for {config.model_type}: {error}"
-        ) from error
+    classifier, name = _empty_classifier(config, backbone.pooling)
     setattr(classifier, classifier.base_model_prefix, backbone.model)
-    classifier.config = config
-    name = "score" if backbone.pooling == "last" else "classifier"
-    layer = getattr(classifier, name, None)
     weight, bias = head.reward_layer()
-    if not isinstance(layer, torch.nn.Linear) or layer.in_features != len(weight):
-        raise ModelFolderError(
-            f"The classification model of {config.model_type} does not read one linear layer from pooling "
-            f"{backbone.pooling!r}; use another pooling."
-        )
-    folded = torch.nn.Linear(len(weight), 1, bias=layer.bias is not None)
+    has_bias = getattr(classifier, name).bias is not None
+    layer = torch.nn.Linear(len(weight), 1, bias=has_bias)
     with torch.no_grad():
-        folded.weight.copy_(torch.from_numpy(weight[np.newaxis, :]))
-        if layer.bias is not None:
-            folded.bias.fill_(float(bias))
-    setattr(classifier, name, folded.to(backbone.model.device))
+        layer.weight.copy_(torch.from_numpy(weight[np.newaxis, :]))
+        if has_bias:
+            layer.bias.fill_(float(bias))
+    setattr(classifier, name, layer.to(backbone.model.device))
     return classifier.eval()
+
+
+def _empty_classifier(config: Any, pooling: str) -> tuple[Any, str]:
+    """Return the architecture's classification model without memory for weights, and its last layer's name."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config.num_labels = 1
+    config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
+    make = AutoModelForSequenceClassification.from_config
+    try:
+        with torch.device("meta"):
+            classifier = make(config)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise ModelFolderError(f"transformers has no classification model for {config.model_type}.") from error
+    name = "score" if pooling == "last" else "classifier"
+    layer = getattr(classifier, name, None)
+    if not isinstance(layer, torch.nn.Linear) or layer.in_features != config.get_text_config().hidden_size:
+        raise ModelFolderError(
+            f"The classification model of {config.model_type} is not one linear layer on pooling {pooling!r}; "
+            "use another pooling."
+        )
+    return classifier, name
 
 
 def _check_equal_scores(classifier: Any, backbone: Backbone, head: Head) -> None:
@@ -158,15 +179,11 @@ def _check_equal_scores(classifier: Any, backbone: Backbone, head: Head) -> None
     rows = tokenise(backbone.tokenizer, PROBES, backbone.pooling, backbone.max_tokens)
     ours = head.rewards(backbone.features(PROBES))
     for row, reward in zip(rows, ours, strict=True):
-        inputs = {
-            name: torch.from_numpy(values[np.newaxis, :].astype(np.int64)) for name, values in row.items()
-        }
+        inputs = {name: torch.from_numpy(values[np.newaxis, :].astype(np.int64)) for name, values in row.items()}
         with torch.inference_mode():
-            theirs = classifier(
-                **{name: values.to(backbone.model.device) for name, values in inputs.items()}
-            ).logits
+            theirs = classifier(**{name: values.to(backbone.model.device) for name, values in inputs.items()}).logits
         if abs(float(theirs[0, 0]) - float(reward)) > PROBE_TOLERANCE * max(1.0, abs(float(reward))):
             raise ModelFolderError(
-                f"The classification model of {backbone.model.config.model_type} scores a probe {float(theirs[0, 0]):.4f} "
-                f"where the trained head gives {float(reward):.4f}; use another pooling."
+                f"The classification model of {backbone.model.config.model_type} pools in a way of its own: it "
+                f"gives a probe {float(theirs[0, 0]):.4f}, the trained head {float(reward):.4f}."
             )

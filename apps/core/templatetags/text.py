@@ -1,0 +1,34 @@
+"""Template filters for text and figures."""
+
+from typing import Any
+
+from django import template
+from django.utils.safestring import SafeString
+
+from apps.core.markdown import render_markdown
+
+register = template.Library()
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    """Render Markdown that may be hostile."""
+    return render_markdown(text)
+
+
+@register.filter
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return a share of 1 as percent; a dash when it was not measured."""
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+@register.filter
+def signed(value: float | None) -> str:
+    """Return a number with its sign, and a real minus."""
+    return "–" if value is None else f"{value:+g}".replace("-", "−")
+
+
+@register.filter
+def item(mapping: dict[Any, Any], key: Any) -> Any:
+    """Return an entry of a mapping, or nothing."""
+    return mapping.get(key, "")

@@ -1,1 +1,0 @@
-"""Agreement, position bias and annotator reports."""
