@@ -14,6 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.conf import settings
 
+from apps.jobs.kinds import CPU, KINDS
 from config import embedded_postgres
 
 
@@ -39,6 +40,8 @@ def broker_transport_options() -> dict[str, Any]:
     }
 
 
+UPKEEP = ("tiebreak.resend_jobs", "tiebreak.expire_leases", "tiebreak.check_retrain_policies")
+
 app = Celery("tiebreak")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
@@ -50,7 +53,9 @@ app.conf.update(
         "worker.tasks.training",
         "worker.tasks.datasets",
     ],
-    task_default_queue="cpu",
+    task_default_queue=CPU,
+    task_routes={kind.task: {"queue": kind.queue} for kind in KINDS.values()}
+    | {task: {"queue": CPU} for task in UPKEEP},
     task_create_missing_queues=True,
     task_ignore_result=True,
     task_acks_late=False,
@@ -63,8 +68,8 @@ app.conf.update(
     worker_soft_shutdown_timeout=10,
     enable_utc=True,
     beat_schedule={
-        "resend-jobs": {"task": "tiebreak.resend_jobs", "schedule": 10.0},
+        "resend-jobs": {"task": "tiebreak.resend_jobs", "schedule": settings.BEAT_RESEND_SECONDS},
         "expire-leases": {"task": "tiebreak.expire_leases", "schedule": 60.0},
-        "check-retrain-policies": {"task": "tiebreak.check_retrain_policies", "schedule": 30.0},
+        "check-retrain-policies": {"task": "tiebreak.check_retrain_policies", "schedule": settings.BEAT_POLICY_SECONDS},
     },
 )

@@ -128,6 +128,8 @@ JOB_LEASE_SECONDS = env.int("JOB_LEASE_SECONDS", 45)
 JOB_HEARTBEAT_SECONDS = env.float("JOB_HEARTBEAT_SECONDS", 10.0)
 JOB_MAX_ATTEMPTS = env.int("JOB_MAX_ATTEMPTS", 5)
 WORKER_SEEN_SECONDS = 60
+BEAT_RESEND_SECONDS = env.float("BEAT_RESEND_SECONDS", 10.0)
+BEAT_POLICY_SECONDS = env.float("BEAT_POLICY_SECONDS", 30.0)
 SCORING_BATCH = env.int("SCORING_BATCH", 64)
 """Responses scored and stored between two progress reports: what a killed worker loses at most."""
 

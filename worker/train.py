@@ -92,7 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
         report({"event": "error", "message": _os_sentence(error)})
     except sqlite3.Error as error:
         full = (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
-        message = "There is no room on the disk for the feature cache." if full else f"The feature cache cannot be used: {error}."
+        message = (
+            "There is no room on the disk for the feature cache."
+            if full
+            else f"The feature cache cannot be used: {error}."
+        )
         report({"event": "error", "message": message})
     except Exception as error:  # noqa: BLE001 the parent reads events only; its log gets the traceback
         traceback.print_exc()
@@ -132,7 +136,7 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
         train_set,
         validation_set if len(validation) else None,
         initial,
-        checkpoint=folder / "checkpoint.pt",
+        checkpoint=folder / "checkpoint.safetensors",
         data_hash=_data_hash(folder, backbone, initial),
         resume=resume,
         report=report,

@@ -1,6 +1,7 @@
 """Render Markdown from models and people: no HTML passes through, nothing is loaded from elsewhere, nothing raises."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from html import escape
 
 import nh3
@@ -12,6 +13,7 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
+from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
@@ -20,10 +22,8 @@ MAX_HIGHLIGHTED_CHARS = 20_000
 """Longer code is shown without colours: Pygments is a hundred times slower than the rest."""
 
 _SCHEMES = {"http", "https", "mailto"}
-_TAGS = set(
-    "a blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr li ol p pre s span strong sub sup table tbody td th "
-    "thead tr ul".split()
-)
+_TAGS = {"a", "blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre"}
+_TAGS |= {"s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"}
 _ATTRIBUTES = {"a": {"href", "title", "target"}, "ol": {"start"}, "td": {"class"}, "th": {"class"}, "span": {"class"}}
 _ATTRIBUTES |= {"div": {"class"}, "pre": {"tabindex"}}
 _CLEANER = nh3.Cleaner(
@@ -54,14 +54,18 @@ def raw_text(text: str) -> SafeString:
 
 
 def _code(text: str, language: str) -> str:
-    body = escape(text)
-    if language and len(text) <= MAX_HIGHLIGHTED_CHARS:
-        try:
-            body = highlight(text, get_lexer_by_name(language, stripnl=False), _FORMATTER)
-        except ClassNotFound:
-            pass
+    lexer = _lexer(language.lower()[:40]) if language and len(text) <= MAX_HIGHLIGHTED_CHARS else None
+    body = highlight(text, lexer, _FORMATTER) if lexer else escape(text)
     # A wide block scrolls by itself, so the keyboard has to be able to reach it.
     return f'<pre tabindex="0"><code>{body}</code></pre>\n'
+
+
+@lru_cache(maxsize=128)
+def _lexer(language: str) -> Lexer | None:
+    try:
+        return get_lexer_by_name(language, stripnl=False)
+    except ClassNotFound:
+        return None
 
 
 def _render_fence(
@@ -69,6 +73,12 @@ def _render_fence(
 ) -> str:
     token = tokens[index]
     return _code(token.content, token.info.strip().split(maxsplit=1)[0] if token.info.strip() else "")
+
+
+def _render_code_block(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    return _code(tokens[index].content, "")
 
 
 def _render_image(
@@ -81,12 +91,16 @@ def _render_image(
     return f'<span class="image">[image: {escape(alt)}] {escape(source)}</span>'
 
 
-def _render_link(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+def _render_link(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
     tokens[index].attrSet("target", "_blank")
     return renderer.renderToken(tokens, index, options, env)
 
 
-def _render_cell(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+def _render_cell(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
     """Replace the `style` of an aligned column, which the Content-Security-Policy forbids, by a class."""
     token = tokens[index]
     style = str(token.attrs.pop("style", ""))
@@ -109,12 +123,13 @@ def _render_table_close(
 
 def _make_parser() -> MarkdownIt:
     # GitHub's dialect; every line break counts, as models mean it.
-    parser = MarkdownIt("commonmark", {"html": False, "linkify": True, "breaks": True})
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": True, "breaks": True, "maxNesting": 60})
     parser.enable(["table", "strikethrough", "linkify"])
     # Bare words such as `config.py` are not addresses; only what starts with a scheme becomes a link.
     parser.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
     for name, rule in (
         ("fence", _render_fence),
+        ("code_block", _render_code_block),
         ("image", _render_image),
         ("link_open", _render_link),
         ("th_open", _render_cell),

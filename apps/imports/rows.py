@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from apps.core.text import why_unstorable
+from apps.core.json_values import is_whole, why_unstorable
 from apps.labeling.answers import MAX_ACTIVE_SECONDS
 from apps.projects.protocol import RATING_MAX, RATING_MIN
 from apps.prompts.models import json_hash
@@ -160,12 +160,11 @@ def _messages(row: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _response(item: object, index: int) -> tuple[str, str]:
-    if isinstance(item, str):
-        item = {"text": item}
-    text = item.get("text") if isinstance(item, dict) else None
-    if not isinstance(text, str):
+    fields = {"text": item} if isinstance(item, str) else item
+    text = fields.get("text") if isinstance(fields, dict) else None
+    if not isinstance(fields, dict) or not isinstance(text, str):
         raise BadRow(f"/responses/{index}/text", "Expected text.")
-    model = item.get("model") or ""  # type: ignore[union-attr]
+    model = fields.get("model") or ""
     if not isinstance(model, str) or len(model) > 200:
         raise BadRow(f"/responses/{index}/model", "Expected a name of at most 200 characters, or null.")
     return text, model
@@ -179,7 +178,7 @@ def _pairs(row: dict[str, Any], count: int) -> list[tuple[int, int]]:
     if not isinstance(named, list) or not named:
         raise BadRow("/pairs", "Expected a list of pairs such as [[0, 1]].")
     for index, pair in enumerate(named):
-        fits = isinstance(pair, list) and len(pair) == 2 and all(_is_whole(x) and 0 <= x < count for x in pair)
+        fits = isinstance(pair, list) and len(pair) == 2 and all(is_whole(x) and 0 <= x < count for x in pair)
         if not fits or pair[0] == pair[1]:
             raise BadRow(f"/pairs/{index}", f"Expected two different numbers from 0 to {count - 1}.")
         pairs.append((pair[0], pair[1]))
@@ -198,23 +197,24 @@ def _annotations(items: object) -> tuple[ImportedAnnotation, ...]:
 def _annotation(item: object, pointer: str) -> ImportedAnnotation:
     if not isinstance(item, dict):
         raise BadRow(pointer, "Expected an object.")
-    annotator, preference = item.get("annotator"), item.get("preference")
+    annotator: Any = item.get("annotator")
+    preference: Any = item.get("preference")
     if not isinstance(annotator, str) or not 0 < len(annotator) <= 80:
         raise BadRow(f"{pointer}/annotator", "Expected a name of 1 to 80 characters.")
-    if preference != "neither" and not (_is_whole(preference) and -3 <= preference <= 3):
+    if preference != "neither" and not (is_whole(preference) and -3 <= preference <= 3):
         raise BadRow(f"{pointer}/preference", 'Expected -3 to 3, or "neither".')
     justification = item.get("justification") or ""
     if not isinstance(justification, str):
         raise BadRow(f"{pointer}/justification", "Expected text or null.")
     seconds = item.get("active_seconds")
-    if seconds is not None and not (_is_whole(seconds) and 0 <= seconds <= MAX_ACTIVE_SECONDS):
+    if seconds is not None and not (is_whole(seconds) and 0 <= seconds <= MAX_ACTIVE_SECONDS):
         raise BadRow(f"{pointer}/active_seconds", "Expected whole seconds.")
     ratings = item.get("ratings") or [{}, {}]
     if not isinstance(ratings, list) or len(ratings) != 2:
         raise BadRow(f"{pointer}/ratings", "Expected two objects, one for each response.")
     return ImportedAnnotation(
         annotator=annotator,
-        preference=None if preference == "neither" else int(preference),  # type: ignore[arg-type]
+        preference=None if preference == "neither" else preference,
         justification=justification,
         ratings=(_side(ratings[0], f"{pointer}/ratings/0"), _side(ratings[1], f"{pointer}/ratings/1")),
         active_seconds=seconds,
@@ -225,10 +225,6 @@ def _side(side: object, pointer: str) -> dict[str, int]:
     if not isinstance(side, dict):
         raise BadRow(pointer, "Expected an object of ratings.")
     for name, value in side.items():
-        if not _is_whole(value) or not RATING_MIN <= value <= RATING_MAX:
+        if not is_whole(value) or not RATING_MIN <= value <= RATING_MAX:
             raise BadRow(f"{pointer}/{name}", f"Expected a whole number from {RATING_MIN} to {RATING_MAX}.")
     return dict(side)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.core.errors import FieldError, InvalidInput
-from apps.core.text import why_unstorable
+from apps.core.json_values import is_whole, why_unstorable
 from apps.projects.protocol import RATING_MAX, RATING_MIN, Protocol
 from worker.core.sides import swap_mentions
 
@@ -56,7 +56,7 @@ def parse_answer(body: object, protocol: Protocol) -> Answer:
     ratings = _parse_ratings(body.get("ratings"), protocol, errors)
     justification = _parse_justification(body.get("justification"), protocol, errors)
     seconds = body.get("active_seconds")
-    if seconds is not None and (not _is_whole(seconds) or not 0 <= seconds <= MAX_ACTIVE_SECONDS):
+    if seconds is not None and (not is_whole(seconds) or not 0 <= seconds <= MAX_ACTIVE_SECONDS):
         errors.append(FieldError("/active_seconds", f"Expected whole seconds from 0 to {MAX_ACTIVE_SECONDS}."))
     if errors:
         raise InvalidInput("The answer is not complete." if len(errors) > 1 else errors[0].detail, errors)
@@ -68,11 +68,11 @@ def word_count(text: str) -> int:
     return len(_WORD.findall(text))
 
 
-def _parse_preference(value: object, errors: list[FieldError]) -> int | None:
+def _parse_preference(value: Any, errors: list[FieldError]) -> int | None:
     if value == NEITHER:
         return None
-    if _is_whole(value) and value in PREFERENCES:
-        return int(value)  # type: ignore[call-overload, no-any-return]
+    if is_whole(value) and value in PREFERENCES:
+        return int(value)
     detail = (
         "Choose one of the six preferences, or neither valid."
         if value is None
@@ -100,7 +100,7 @@ def _parse_ratings(
             pointer = f"/ratings/{label}/{attribute.name}"
             if rating is None:
                 errors.append(FieldError(pointer, f"Rate the {attribute.label.lower()} of response {label}."))
-            elif not _is_whole(rating) or not RATING_MIN <= rating <= RATING_MAX:
+            elif not is_whole(rating) or not RATING_MIN <= rating <= RATING_MAX:
                 errors.append(FieldError(pointer, f"Expected a whole number from {RATING_MIN} to {RATING_MAX}."))
             else:
                 side[attribute.name] = int(rating)
@@ -126,7 +126,3 @@ def _parse_justification(value: object, protocol: Protocol, errors: list[FieldEr
     elif not least <= count <= most:
         errors.append(FieldError("/justification", f"Write {least} to {most} words; this has {count}."))
     return text
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

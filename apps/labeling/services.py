@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
-from apps.core.text import why_unstorable
+from apps.core.json_values import why_unstorable
 from apps.labeling import queue
 from apps.labeling.answers import Answer, parse_answer
 from apps.labeling.consensus import settle
@@ -49,6 +49,20 @@ def lease_next(*, project: Project, annotator: User, resume: bool) -> Assignment
         guideline_version=project.current_guideline(),
         lease_expires_at=_lease_end(project),
     )
+
+
+@transaction.atomic
+def take_up_again(*, assignment: Assignment) -> Assignment:
+    """Lease a pair again whose time ran out, as the same assignment with its sides and draft, while there is room."""
+    _lock_person(assignment.project, assignment.annotator)
+    locked = Assignment.objects.select_for_update(of=("self",)).select_related("project").get(pk=assignment.pk)
+    if locked.state == Assignment.State.LEASED:
+        return _prolong(locked)
+    if locked.state != Assignment.State.EXPIRED:
+        raise Conflict(f"This comparison was {locked.get_state_display().lower()} already.")
+    if not queue.take_slot_again(locked.comparison_id):
+        raise Conflict("Other annotators have completed this comparison meanwhile. Your text is kept as a draft.")
+    return _prolong(locked)
 
 
 def save_draft(*, assignment: Assignment, body: object) -> Draft:

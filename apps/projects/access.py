@@ -1,6 +1,9 @@
 """The one door to a project: a stranger gets 404, a member with the wrong role 403."""
 
+from typing import Any, TypeVar
+
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import Model, QuerySet
 
 from apps.accounts.models import User
 from apps.core.errors import Forbidden, NotFound
@@ -11,6 +14,8 @@ ANY_ROLE = tuple(Role)
 SEES_RESULTS = (Role.MANAGER, Role.RESEARCHER)
 """Who may see signals, other people's labels, datasets and models."""
 LABELS = (Role.MANAGER, Role.REVIEWER, Role.ANNOTATOR)
+MAX_ID_DIGITS = 18
+Owned = TypeVar("Owned", bound=Model)
 
 
 def get_membership(user: User | AnonymousUser, slug: str, *roles: Role) -> Membership:
@@ -34,3 +39,20 @@ def get_membership(user: User | AnonymousUser, slug: str, *roles: Role) -> Membe
 def get_project(user: User | AnonymousUser, slug: str, *roles: Role) -> Project:
     """Return the project if the person has one of `roles` in it; raise NotFound or Forbidden otherwise."""
     return get_membership(user, slug, *roles).project
+
+
+def get_owned(user: User | AnonymousUser, rows: QuerySet[Owned], object_id: str, *roles: Role) -> Owned:
+    """Return the row with this id if the person has one of `roles` in its project (two queries).
+
+    A row of a project that the person is not in is told apart from a missing one by nobody.
+    """
+    missing = NotFound(f"There is no such {rows.model._meta.verbose_name}, or you are not a member of its project.")
+    is_id = object_id.isascii() and object_id.isdecimal() and len(object_id) <= MAX_ID_DIGITS
+    row: Any = rows.select_related("project").filter(pk=object_id).first() if is_id else None
+    if row is None:
+        raise missing
+    try:
+        get_project(user, row.project.slug, *roles)
+    except NotFound:
+        raise missing from None
+    return row

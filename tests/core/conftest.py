@@ -21,7 +21,31 @@ from transformers import (
 
 from worker.core.features import FeatureCache
 
-WORDS = ["good", "bad", "fine", "wrong", "clear", "vague", "kind", "rude", "red", "blue", "tide", "moon", "sun", "sea", "why", "how", "what", "is", "the", "a", "b", "c", "d"]
+WORDS = [
+    "good",
+    "bad",
+    "fine",
+    "wrong",
+    "clear",
+    "vague",
+    "kind",
+    "rude",
+    "red",
+    "blue",
+    "tide",
+    "moon",
+    "sun",
+    "sea",
+    "why",
+    "how",
+    "what",
+    "is",
+    "the",
+    "a",
+    "b",
+    "c",
+    "d",
+]
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }} {{ message['content'] }}<|end|>{% endfor %}"
 )

@@ -74,6 +74,8 @@ def test_every_set_of_five_votes_keeps_its_promises():
             assert outcome.excluded_reason
 
 
-@pytest.mark.parametrize(("total", "count", "rounded"), [(3, 2, 2), (-3, 2, -2), (1, 2, 1), (-1, 3, 0), (8, 3, 3), (0, 2, 0)])
+@pytest.mark.parametrize(
+    ("total", "count", "rounded"), [(3, 2, 2), (-3, 2, -2), (1, 2, 1), (-1, 3, 0), (8, 3, 3), (0, 2, 0)]
+)
 def test_halves_round_away_from_zero(total, count, rounded):
     assert round_half_away(total, count) == rounded

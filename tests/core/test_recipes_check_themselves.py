@@ -65,5 +65,10 @@ def test_the_hash_sees_values_and_not_their_spelling() -> None:
 def test_a_recipe_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe().seed = 2  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        Recipe().strength_map[1] = 5.0  # type: ignore[index]
+
+
+def test_recipes_do_not_share_their_strength_map() -> None:
+    mine = {1: 1.0, 2: 2.0, 3: 3.0}
+    recipe = Recipe(strength_map=mine)
+    mine[1] = 9.0
+    assert recipe.strength_map[1] == 1.0

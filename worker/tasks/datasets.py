@@ -11,7 +11,7 @@ from apps.imports.services import run_import
 from worker.tasks.running import Held, run_job
 
 
-@shared_task(name="tiebreak.import_pairs", queue="cpu")
+@shared_task(name="tiebreak.import_pairs")
 def import_pairs(job_id: int) -> None:
     """Read the file of an import."""
 
@@ -23,7 +23,7 @@ def import_pairs(job_id: int) -> None:
     run_job(job_id, work)
 
 
-@shared_task(name="tiebreak.build_snapshot", queue="cpu")
+@shared_task(name="tiebreak.build_snapshot")
 def build_snapshot(job_id: int) -> None:
     """Write the files of a snapshot."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RESIDENT_MODELS = 2
 
 
-@shared_task(name="tiebreak.score_responses", queue="gpu")
+@shared_task(name="tiebreak.score_responses")
 def score_responses(job_id: int) -> None:
     """Score every response that the scorer has not scored yet."""
     run_job(job_id, _score)

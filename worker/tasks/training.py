@@ -34,7 +34,7 @@ STOP_SECONDS = 20
 CODE_VERSION = "0.1.0"
 
 
-@shared_task(name="tiebreak.train_reward_model", queue="gpu")
+@shared_task(name="tiebreak.train_reward_model")
 def train_reward_model(job_id: int) -> None:
     """Freeze the snapshot, train, compare with the current version, and register the new one."""
     run_job(job_id, _train)

@@ -18,19 +18,19 @@ logger = logging.getLogger(__name__)
 _stopping = threading.Event()
 
 
-@shared_task(name="tiebreak.resend_jobs", queue="cpu", ignore_result=True)
+@shared_task(name="tiebreak.resend_jobs")
 def resend_jobs() -> None:
     """Send again the jobs that no living worker holds."""
     resend_unheld()
 
 
-@shared_task(name="tiebreak.expire_leases", queue="cpu", ignore_result=True)
+@shared_task(name="tiebreak.expire_leases")
 def expire_leases() -> None:
     """Give overdue comparisons back to the queue."""
     give_back_overdue_leases()
 
 
-@shared_task(name="tiebreak.check_retrain_policies", queue="cpu", ignore_result=True)
+@shared_task(name="tiebreak.check_retrain_policies")
 def check_retrain_policies() -> None:
     """Start the trainings that are due."""
     start_due_trainings()

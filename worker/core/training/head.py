@@ -9,9 +9,7 @@ gained nothing.
 """
 
 import dataclasses
-import io
 import math
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from worker.core import losses
@@ -274,32 +274,33 @@ def _folded(
 
 def _save(path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
     """Write a checkpoint atomically; no generator is in it, as the order follows from seed and step."""
-    state = {
-        "identity": identity,
-        "step": step,
-        "weight": weight.detach(),
-        "bias": bias.detach(),
-        "optimizer": optimizer.state_dict(),
-    }
-    content = io.BytesIO()
-    torch.save(state, content)
-    write_bytes(path, content.getvalue())
+    tensors = {"weight": weight.detach(), "bias": bias.detach()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
+    write_bytes(path, save(tensors, metadata={"identity": identity, "step": str(step)}))
 
 
 def _restore(path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: torch.optim.Optimizer) -> int:
     """Load a checkpoint into weight, bias and optimiser and return its step."""
     try:
-        state = torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
+    except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"The checkpoint {path} cannot be read ({error}); delete it to train from the start."
         ) from error
-    if state["identity"] != identity:
+    if metadata["identity"] != identity:
         raise TrainingError(
             f"The checkpoint {path} is of another recipe or other data; delete it to train from the start."
         )
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, field = name.split(".")
+            states.setdefault(int(number), {})[field] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
     with torch.no_grad():
-        weight.copy_(state["weight"])
-        bias.copy_(state["bias"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+        weight.copy_(tensors["weight"])
+        bias.copy_(tensors["bias"])
+    return int(metadata["step"])

@@ -1,4 +1,4 @@
-"""What PostgreSQL can store of a text that came from outside."""
+"""Questions about JSON values that came from outside."""
 
 from typing import Any
 
@@ -20,3 +20,8 @@ def why_unstorable(value: Any) -> str | None:
         elif isinstance(item, list | tuple):
             pending += [(part, depth + 1) for part in item]
     return None
+
+
+def is_whole(value: Any) -> bool:
+    """Say whether a JSON value is a whole number; true and false are not, though Python counts them as integers."""
+    return isinstance(value, int) and not isinstance(value, bool)

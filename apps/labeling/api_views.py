@@ -1,0 +1,119 @@
+"""REST: assignments for those who label, annotations for those who work with the results."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.core.api_views import Filter, ListView
+from apps.core.errors import FieldError, InvalidInput
+from apps.labeling import services
+from apps.labeling.models import Annotation, Assignment
+from apps.labeling.serializers import (
+    AnnotationSerializer,
+    AnswerSerializer,
+    AssignmentSerializer,
+    DraftBodySerializer,
+    DraftSerializer,
+    SkippedSerializer,
+    SkipSerializer,
+    SubmittedSerializer,
+)
+from apps.projects.access import LABELS, Role, get_project
+
+SEES_LABELS = (Role.MANAGER, Role.REVIEWER, Role.RESEARCHER)
+
+
+class AssignmentLease(APIView):
+    """Work for one person."""
+
+    @extend_schema(
+        request=None,
+        responses={201: AssignmentSerializer, 204: OpenApiResponse(description="Nothing is left for this person.")},
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        """Lease the next comparison; each call is a new lease, and 409 says that too many are open."""
+        project = get_project(request.user, slug, *LABELS)
+        leased = services.lease_next(project=project, annotator=request.user, resume=False)
+        if leased is None:
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        assignment = services.get_assignment(user=request.user, assignment_id=leased.pk)
+        return Response(AssignmentSerializer(assignment).data, status=status.HTTP_201_CREATED)
+
+
+class AssignmentDraft(APIView):
+    """What was typed so far."""
+
+    @extend_schema(request=DraftBodySerializer, responses=DraftSerializer)
+    def put(self, request: Request, id: str) -> Response:
+        """Keep an unfinished answer and prolong the lease; a lost lease keeps the draft all the same."""
+        draft = services.save_draft(assignment=_own_assignment(request, id), body=request.data)
+        return Response(DraftSerializer(draft).data)
+
+
+class AssignmentSubmit(APIView):
+    """The finished answer."""
+
+    @extend_schema(
+        request=AnswerSerializer,
+        responses={
+            201: OpenApiResponse(SubmittedSerializer, description="Stored."),
+            200: OpenApiResponse(SubmittedSerializer, description="The same answer was stored before."),
+        },
+    )
+    def post(self, request: Request, id: str) -> Response:
+        """Submit an answer. Sending it again changes nothing; another answer, or a comparison that is full, is 409."""
+        assignment = _own_assignment(request, id)
+        again = assignment.state == Assignment.State.SUBMITTED
+        annotation = services.submit_annotation(assignment=assignment, body=request.data)
+        reply_status = status.HTTP_200_OK if again else status.HTTP_201_CREATED
+        return Response(SubmittedSerializer(annotation).data, status=reply_status)
+
+
+class AssignmentSkip(APIView):
+    """A comparison that somebody cannot or should not label."""
+
+    @extend_schema(request=SkipSerializer, responses=SkippedSerializer)
+    def post(self, request: Request, id: str) -> Response:
+        """Give the comparison back for others, with a reason; skipping twice changes nothing."""
+        assignment = _own_assignment(request, id)
+        skipped = services.skip_assignment(assignment=assignment, **_reason(request.data))
+        return Response(SkippedSerializer(skipped).data)
+
+
+class AnnotationList(ListView):
+    """Every annotation of a project, in canonical order; for managers, reviewers and researchers."""
+
+    serializer_class = AnnotationSerializer
+    filters = {"external_id": Filter("comparison__external_id")}
+
+    def get_queryset(self) -> QuerySet[Annotation]:
+        """Return the annotations of the project with the names they need."""
+        project = get_project(self.request.user, self.kwargs["slug"], *SEES_LABELS)
+        return project.annotations.select_related("annotator", "guideline_version", "comparison").only(
+            *(field.attname for field in Annotation._meta.concrete_fields),
+            "annotator__username",
+            "annotator__imported_name",
+            "guideline_version__number",
+            "comparison__external_id",
+        )
+
+
+def _own_assignment(request: Request, id: str) -> Assignment:
+    """Return the person's own assignment, as long as their role lets them label."""
+    assignment = services.get_assignment(user=request.user, assignment_id=id)
+    get_project(request.user, assignment.project.slug, *LABELS)
+    return assignment
+
+
+def _reason(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise InvalidInput("A skip must be a JSON object.", [FieldError("", "Expected an object.")])
+    unknown = sorted(set(body) - {"reason", "note"})
+    if unknown:
+        raise InvalidInput("There is no such field.", [FieldError(f"/{unknown[0]}", "There is no such field.")])
+    return {"reason": body.get("reason"), "note": body.get("note", "")}

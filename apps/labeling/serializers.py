@@ -1,0 +1,180 @@
+"""JSON of assignments, as the person sees them, and of annotations, as the project keeps them."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from apps.core.serializers import ObjectField, PreferenceField
+from apps.labeling.answers import NEITHER, Answer
+from apps.labeling.models import Annotation, Assignment, Draft
+from apps.projects.serializers import ProtocolField
+
+RATINGS_SCHEMA = {
+    "type": "object",
+    "additionalProperties": {
+        "type": "object",
+        "additionalProperties": {"type": "integer", "minimum": 0, "maximum": 4},
+    },
+    "example": {"1": {"helpfulness": 4}, "2": {"helpfulness": 2}},
+}
+
+
+class MessageSerializer(serializers.Serializer[Any]):
+    """One turn of a conversation."""
+
+    role = serializers.ChoiceField(choices=["system", "user", "assistant"])
+    content = serializers.CharField()
+
+
+class AssignmentPromptSerializer(serializers.Serializer[Any]):
+    """The conversation that the responses answer."""
+
+    messages = MessageSerializer(many=True)
+
+
+class ShownResponseSerializer(serializers.Serializer[Any]):
+    """A response under the label shown."""
+
+    label = serializers.ChoiceField(choices=[1, 2])
+    text = serializers.CharField()
+
+
+class AssignmentSerializer(serializers.Serializer[Assignment]):
+    """A leased comparison: the texts in the order shown, and nothing that anybody or anything has said about them."""
+
+    id = serializers.CharField()
+    lease_expires_at = serializers.DateTimeField()
+    prompt = serializers.SerializerMethodField()
+    responses = serializers.SerializerMethodField()
+    guideline_version = serializers.IntegerField(source="guideline_version.number")
+    protocol = ProtocolField(source="project.protocol")
+
+    @extend_schema_field(AssignmentPromptSerializer)
+    def get_prompt(self, assignment: Assignment) -> dict[str, Any]:
+        """Return the conversation."""
+        return {"messages": assignment.comparison.prompt.messages}
+
+    @extend_schema_field(ShownResponseSerializer(many=True))
+    def get_responses(self, assignment: Assignment) -> list[dict[str, Any]]:
+        """Return the two texts under the labels shown."""
+        texts = {1: assignment.comparison.response_1.text, 2: assignment.comparison.response_2.text}
+        return [{"label": label, "text": texts[side]} for label, side in enumerate(assignment.shown_order, start=1)]
+
+
+class DraftSerializer(serializers.Serializer[Draft]):
+    """What is kept of an unfinished answer."""
+
+    id = serializers.CharField(source="assignment_id")
+    draft = ObjectField(source="body")
+    saved_at = serializers.DateTimeField(source="updated_at")
+
+
+class SkippedSerializer(serializers.Serializer[Assignment]):
+    """A comparison given back."""
+
+    id = serializers.CharField()
+    state = serializers.ChoiceField(choices=Assignment.State.choices)
+    reason = serializers.ChoiceField(source="skip_reason", choices=Assignment.SkipReason.choices)
+    note = serializers.CharField(source="skip_note")
+
+
+@extend_schema_field(RATINGS_SCHEMA)
+class ShownRatingsField(ObjectField):
+    """Ratings by the labels shown, 1 and 2."""
+
+
+# The bodies of the next three are described here and checked by apps.labeling.services.
+class AnswerSerializer(serializers.Serializer[Any]):
+    """An answer; every value refers to the labels shown."""
+
+    preference = PreferenceField(help_text='-3, -2, -1, 1, 2, 3 or "neither".')
+    ratings = ShownRatingsField(help_text="0 to 4 for every attribute of the protocol, by label.")
+    justification = serializers.CharField(help_text="As many words as the protocol asks for.")
+    active_seconds = serializers.IntegerField(required=False, allow_null=True, min_value=0)
+
+
+class DraftBodySerializer(serializers.Serializer[Any]):
+    """Any subset of an answer, complete or not."""
+
+    preference = PreferenceField(required=False)
+    ratings = ShownRatingsField(required=False)
+    justification = serializers.CharField(required=False)
+    active_seconds = serializers.IntegerField(required=False, allow_null=True, min_value=0)
+
+
+class SkipSerializer(serializers.Serializer[Any]):
+    """Why a comparison is skipped."""
+
+    reason = serializers.ChoiceField(choices=Assignment.SkipReason.choices)
+    note = serializers.CharField(required=False, allow_blank=True, max_length=1000)
+
+
+class SubmittedSerializer(serializers.Serializer[Annotation]):
+    """What a person has submitted, in the labels they were shown."""
+
+    id = serializers.CharField()
+    assignment = serializers.CharField(source="assignment_id")
+    preference = serializers.SerializerMethodField()
+    ratings = serializers.SerializerMethodField()
+    justification = serializers.SerializerMethodField()
+    active_seconds = serializers.IntegerField(allow_null=True)
+    guideline_version = serializers.IntegerField(source="guideline_version.number")
+    submitted_at = serializers.DateTimeField()
+
+    @extend_schema_field(PreferenceField)
+    def get_preference(self, annotation: Annotation) -> int | str:
+        """Return the preference as submitted."""
+        shown = _as_shown(annotation).preference
+        return NEITHER if shown is None else shown
+
+    @extend_schema_field(RATINGS_SCHEMA)
+    def get_ratings(self, annotation: Annotation) -> dict[str, dict[str, int]]:
+        """Return the ratings by the labels shown."""
+        first, second = _as_shown(annotation).ratings
+        return {"1": first, "2": second}
+
+    def get_justification(self, annotation: Annotation) -> str:
+        """Return the justification as typed."""
+        return _as_shown(annotation).justification
+
+
+class AnnotationSerializer(serializers.Serializer[Annotation]):
+    """An annotation in canonical order: response 1 is the project's response 1, whatever the person saw."""
+
+    id = serializers.CharField()
+    comparison = serializers.CharField(source="comparison_id")
+    external_id = serializers.CharField(source="comparison.external_id")
+    annotator = serializers.CharField(source="annotator.annotator_name")
+    preference = serializers.SerializerMethodField()
+    ratings = serializers.SerializerMethodField()
+    justification = serializers.CharField()
+    shown_order = serializers.ListField(
+        child=serializers.ChoiceField(choices=[1, 2]), help_text="Canonical numbers of the responses as shown."
+    )
+    guideline_version = serializers.IntegerField(source="guideline_version.number")
+    active_seconds = serializers.IntegerField(allow_null=True)
+    revision = serializers.IntegerField()
+    is_current = serializers.BooleanField()
+    imported = serializers.BooleanField()
+    submitted_at = serializers.DateTimeField()
+
+    @extend_schema_field(PreferenceField)
+    def get_preference(self, annotation: Annotation) -> int | str | None:
+        """Return the canonical preference."""
+        return NEITHER if annotation.neither else annotation.preference
+
+    @extend_schema_field({"type": "array", "items": {"type": "object", "additionalProperties": {"type": "integer"}}})
+    def get_ratings(self, annotation: Annotation) -> list[dict[str, int]]:
+        """Return the ratings of response 1 and response 2."""
+        return [annotation.ratings_1, annotation.ratings_2]
+
+
+def _as_shown(annotation: Annotation) -> Answer:
+    stored = Answer(
+        annotation.vote,
+        (annotation.ratings_1, annotation.ratings_2),
+        annotation.justification,
+        annotation.active_seconds,
+    )
+    return stored.canonical(swapped=annotation.swapped)

@@ -1,0 +1,124 @@
+"""REST: projects and their members."""
+
+from typing import Any
+
+from django.db.models import F, OuterRef, QuerySet, Subquery, Value
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.core.api_views import ListView
+from apps.core.errors import NotFound
+from apps.core.json_values import why_unstorable
+from apps.projects import services
+from apps.projects.access import ANY_ROLE, Role, get_project
+from apps.projects.models import GuidelineVersion, Membership, Project
+from apps.projects.serializers import (
+    MemberSerializer,
+    NewMemberSerializer,
+    NewProjectSerializer,
+    ProjectChangesSerializer,
+    ProjectSerializer,
+    RoleSerializer,
+)
+
+SEES_MEMBERS = (Role.MANAGER, Role.REVIEWER, Role.RESEARCHER)
+
+
+def visible_projects(user: Any) -> QuerySet[Project]:
+    """Return the projects of a person with `role`, `guideline` and `guideline_version`; all of them for a superuser."""
+    newest = GuidelineVersion.objects.filter(project=OuterRef("pk")).order_by("-number")
+    projects = Project.objects.annotate(
+        guideline=Subquery(newest.values("text")[:1]), guideline_version=Subquery(newest.values("number")[:1])
+    )
+    if user.is_superuser:
+        return projects.annotate(role=Value(Role.MANAGER.value))
+    return projects.filter(memberships__user=user).annotate(role=F("memberships__role"))
+
+
+class ProjectList(ListView):
+    """The projects you are a member of."""
+
+    serializer_class = ProjectSerializer
+
+    def get_queryset(self) -> QuerySet[Project]:
+        """Return the person's projects."""
+        return visible_projects(self.request.user)
+
+    @extend_schema(request=NewProjectSerializer, responses={201: ProjectSerializer})
+    def post(self, request: Request) -> Response:
+        """Create a project and become its manager."""
+        body = NewProjectSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        project = services.create_project(created_by=request.user, **body.validated_data)
+        created = visible_projects(request.user).get(pk=project.pk)
+        return Response(ProjectSerializer(created).data, status=status.HTTP_201_CREATED)
+
+
+class ProjectDetail(APIView):
+    """One project."""
+
+    @extend_schema(responses=ProjectSerializer)
+    def get(self, request: Request, slug: str) -> Response:
+        """Return a project; every member may see it."""
+        project = get_project(request.user, slug, *ANY_ROLE)
+        return Response(ProjectSerializer(visible_projects(request.user).get(pk=project.pk)).data)
+
+    @extend_schema(request=ProjectChangesSerializer, responses=ProjectSerializer)
+    def patch(self, request: Request, slug: str) -> Response:
+        """Change name, guideline or protocol; a changed guideline becomes a new version. For managers."""
+        project = get_project(request.user, slug, Role.MANAGER)
+        body = ProjectChangesSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        services.update_project(project=project, actor=request.user, **body.validated_data)
+        return Response(ProjectSerializer(visible_projects(request.user).get(pk=project.pk)).data)
+
+
+class MemberList(ListView):
+    """The people of a project; for managers, reviewers and researchers."""
+
+    serializer_class = MemberSerializer
+
+    def get_queryset(self) -> QuerySet[Membership]:
+        """Return the memberships of the project."""
+        project = get_project(self.request.user, self.kwargs["slug"], *SEES_MEMBERS)
+        return project.memberships.select_related("user")
+
+    @extend_schema(request=NewMemberSerializer, responses={201: MemberSerializer})
+    def post(self, request: Request, slug: str) -> Response:
+        """Give an existing account a role in the project. For managers."""
+        project = get_project(request.user, slug, Role.MANAGER)
+        body = NewMemberSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        membership = services.add_member(project=project, actor=request.user, **body.validated_data)
+        return Response(MemberSerializer(membership).data, status=status.HTTP_201_CREATED)
+
+
+class MemberDetail(APIView):
+    """One member of a project; for managers."""
+
+    @extend_schema(request=RoleSerializer, responses=MemberSerializer)
+    def patch(self, request: Request, slug: str, username: str) -> Response:
+        """Change a member's role; a project keeps at least one manager."""
+        project = get_project(request.user, slug, Role.MANAGER)
+        body = RoleSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        membership = services.change_role(
+            project=project, actor=request.user, username=_storable(username), role=body.validated_data["role"]
+        )
+        return Response(MemberSerializer(membership).data)
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, slug: str, username: str) -> Response:
+        """Take a person's access away; their annotations stay."""
+        project = get_project(request.user, slug, Role.MANAGER)
+        services.remove_member(project=project, actor=request.user, username=_storable(username))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _storable(username: str) -> str:
+    if why_unstorable(username):
+        raise NotFound("There is no such member of this project.")
+    return username

@@ -1,0 +1,41 @@
+"""The links between a project's pages, for what this member may open."""
+
+from typing import Any
+
+from django import template
+from django.utils.translation import gettext as _
+
+from apps.projects.access import LABELS, SEES_RESULTS
+from apps.projects.models import Membership
+
+register = template.Library()
+
+
+@register.inclusion_tag("projects/partials/nav.html")
+def project_nav(membership: Membership, here: str) -> dict[str, Any]:
+    """Return the links; `here` is the URL name of the page that is open."""
+    labels, results = membership.role in LABELS, membership.role in SEES_RESULTS
+    links = [
+        ("project", _("Overview"), True, {"project"}),
+        ("queue", _("Compare"), labels, {"queue", "assignment", "assignment-submit", "assignment-skip"}),
+        ("my-work", _("My work"), labels, {"my-work"}),
+        ("comparisons", _("Comparisons"), results, {"comparisons", "comparison"}),
+        ("reward-models", _("Reward models"), results, {"reward-models", "training-run"}),
+        ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot"}),
+        ("members", _("Members"), membership.role == Membership.Role.MANAGER, {"members"}),
+        ("guideline", _("Guideline"), True, {"guideline"}),
+    ]
+    shown = [(name, text, here in names) for name, text, allowed, names in links if allowed]
+    return {"project": membership.project, "links": shown}
+
+
+@register.filter
+def sees_results(membership: Membership) -> bool:
+    """Say whether this member may see other people's labels, signals, datasets and models."""
+    return membership.role in SEES_RESULTS
+
+
+@register.filter
+def manages(membership: Membership) -> bool:
+    """Say whether this member sets up the project."""
+    return membership.role == Membership.Role.MANAGER

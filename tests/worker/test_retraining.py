@@ -1,0 +1,92 @@
+"""The whole loop in the worker's own functions: labels → snapshot → training → version → scores → queue.
+
+Celery is left out here (tests/e2e runs it); PostgreSQL, the training subprocess and MiniLM are real.
+"""
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig
+
+from apps.core.artifacts import local_folder
+from apps.imports.services import import_stream
+from apps.jobs.models import Job
+from apps.labeling.models import QueueItem
+from apps.prompts.models import Comparison, Response
+from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.services import start_training
+from apps.signals.models import Signal
+from tests.factories import ProjectFactory
+from worker.tasks.scoring import score_responses
+from worker.tasks.training import train_reward_model
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def demo():
+    project = ProjectFactory(slug="demo")
+    for path in sorted(Path("demo").glob("*.jsonl")):
+        with path.open("rb") as stream:
+            import_stream(project=project, stream=stream)
+    return project
+
+
+def run_next(kind, task):
+    job = Job.objects.get(kind=kind, state="queued")
+    task(job.pk)
+    job.refresh_from_db()
+    assert job.error == ""
+    assert job.state == "succeeded"
+    return job
+
+
+def test_labels_become_a_version_that_scores_everything_and_orders_the_queue(demo):
+    start_training(project=demo)
+    trained = run_next("training", train_reward_model)
+    run, model = TrainingRun.objects.get(), RewardModel.objects.get()
+    assert trained.result == {"reward_model": str(model.pk), "version": 1, "promoted": True}
+    assert run.snapshot.content_hash
+    kinds = {event["event"] for event in run.history}
+    assert {"features", "step", "evaluation"} <= kinds
+    assert 0 <= model.metrics["validation"]["accuracy"] <= 1
+    assert (model.state, model.decision) == ("current", "It is the first version.")
+    assert AutoConfig.from_pretrained(local_folder(model.folder, model.files)).model_type == "bert"
+
+    scored = run_next("scoring", score_responses)
+    assert Signal.objects.count() == Response.objects.count() == scored.result["signals"]
+    assert scored.percent == 100
+    first, second = (
+        Signal.objects.get(response=response).value
+        for comparison in [Comparison.objects.order_by("id").first()]
+        for response in (comparison.response_1, comparison.response_2)
+    )
+    assert QueueItem.objects.order_by("pk").first().priority == pytest.approx(-abs(first - second))
+
+    RetrainPolicy.objects.create(project=demo, promotion="better")
+    start_training(project=demo, recipe={"seed": 1})
+    run_next("training", train_reward_model)
+    second_run = TrainingRun.objects.latest("id")
+    features = [event for event in second_run.history if event["event"] == "features"]
+    assert all(event["computed"] == 0 for event in features)
+    newer = RewardModel.objects.get(version=2)
+    assert newer.parent == model
+    assert newer.comparison["n"] == model.metrics["validation"]["n"]
+    assert newer.state == ("current" if newer.comparison["difference"] > 0 else "candidate")
+
+
+def test_a_run_that_cannot_train_fails_with_the_trainings_own_sentence(demo):
+    run = start_training(project=demo, recipe={"backbone": "/nowhere/at/all"})
+    train_reward_model(run.job.pk)
+    job = Job.objects.get(pk=run.job.pk)
+    assert job.state == "failed"
+    assert "/nowhere/at/all" in job.error
+    assert not RewardModel.objects.exists()
+
+
+def test_a_message_that_comes_twice_is_worked_on_once(demo):
+    run = start_training(project=demo)
+    train_reward_model(run.job.pk)
+    train_reward_model(run.job.pk)
+    assert RewardModel.objects.count() == 1
+    assert Job.objects.get(pk=run.job.pk).attempt == 1
