@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import TextIO
 
 from worker.processes import die_with_parent
 
@@ -68,12 +68,10 @@ class Service:
         """Kill what is left of the process and its children, and wait until they are gone."""
         if self.process is None:
             return
-        while True:
-            try:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                break
-            self.process.poll()  # a dead process stays in its group until its exit code is taken
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        while group_lives(self.process.pid):
             time.sleep(0.02)
         self.process = None
 
@@ -162,17 +160,16 @@ class Runner:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
+        ready, answer = False, ""
+        while not ready and time.monotonic() < deadline:
             self._revive()
-            answer = get_json(f"{self.address}/readyz")
-            if answer is not None and {"cpu", "gpu"} <= set(live_workers(answer)):
-                return
-            time.sleep(0.2)
-        missing = "no answer" if answer is None else json.dumps(answer)
-        raise Problem(
-            f"Tiebreak was not ready after {READY_SECONDS} seconds: {self.address}/readyz gave {missing}. "
-            f"The logs in {shown(self.var / 'log')} say why."
-        )
+            ready, answer = readiness(self.address)
+            time.sleep(0 if ready else 0.2)
+        if not ready:
+            raise Problem(
+                f"Tiebreak was not ready after {READY_SECONDS} seconds: {self.address}/readyz gave {answer}. "
+                f"The logs in {shown(self.var / 'log')} say why."
+            )
 
     def _manage(self, *arguments: str) -> str:
         """Run a management command and return its output; what goes wrong stands in setup.log."""
@@ -338,6 +335,17 @@ def _spawn(command: list[str], log: Path, *, stdout: int | None) -> subprocess.P
         )
 
 
+def group_lives(group: int) -> bool:
+    """Say whether a process of the group still runs; dead ones that nobody has asked about yet do not count."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
+
+
 def static_digest() -> str:
     """Return a hash of what the collected static files depend on: our files and the installed packages."""
     import django
@@ -351,20 +359,17 @@ def static_digest() -> str:
     return hashlib.sha256(repr((packages, files)).encode()).hexdigest()
 
 
-def get_json(url: str) -> dict[str, Any] | None:
-    """Return the JSON of an address that answers 200; a proxy in the environment is not asked."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def readiness(address: str) -> tuple[bool, str]:
+    """Say whether everything answers and a worker of each queue was seen, and what /readyz said."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy of the environment is not asked
     try:
-        with opener.open(url, timeout=5) as answer:
-            body = json.load(answer)
-    except (OSError, ValueError, urllib.error.URLError):
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def live_workers(readyz: dict[str, Any]) -> list[str]:
-    """Return the queues whose workers were seen."""
-    return [queue for queue, seen in readyz["workers"].items() if seen]
+        with direct.open(f"{address}/readyz", timeout=5) as reply:
+            answer = json.load(reply)
+    except urllib.error.HTTPError as error:
+        return False, f"status {error.code}: {error.read().decode(errors='replace').strip()}"
+    except (OSError, ValueError):
+        return False, "no answer"
+    return all(answer["checks"]["workers"].values()), json.dumps(answer)
 
 
 def ended_how(code: int) -> str:

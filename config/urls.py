@@ -1,6 +1,10 @@
 """Every address: pages here, the REST API under /api/v1/, Django's admin under /admin/."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/v1/", include("apps.api.urls")),
+    path("", include("apps.api.root_urls")),
+]

@@ -134,8 +134,8 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
     head = train_head(
         recipe,
         train_set,
-        validation_set if len(validation) else None,
-        initial,
+        validation=validation_set if len(validation) else None,
+        initial=initial,
         checkpoint=folder / "checkpoint.safetensors",
         data_hash=_data_hash(folder, backbone, initial),
         resume=resume,

@@ -45,9 +45,11 @@ class ListView(generics.ListAPIView[Any]):
             FieldError(f"/{name}", f"There is no such filter; known are {', '.join(sorted(known))}.")
             for name in sorted(set(values) - known)
         ]
-        for name in sorted(set(values) & set(self.filters)):
-            if problem := self.filters[name].why_not(values[name]):
-                errors.append(FieldError(f"/{name}", problem))
+        errors += [
+            FieldError(f"/{name}", problem)
+            for name in sorted(set(values) & set(self.filters))
+            if (problem := self.filters[name].why_not(values[name]))
+        ]
         if errors:
             raise InvalidInput("The list cannot be filtered like this.", errors)
         return queryset.filter(**{self.filters[name].lookup: values[name] for name in values if name in self.filters})

@@ -6,10 +6,10 @@ from django.db.models import QuerySet
 from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import ListView
 from apps.core.errors import NotFound
 from apps.core.file_replies import StoredFile, file_reply
@@ -36,7 +36,7 @@ class SnapshotList(ListView):
         return get_project(self.request.user, self.kwargs["slug"], *SEES_RESULTS).snapshots.defer("manifest")
 
     @extend_schema(request=NewSnapshotSerializer, responses={202: AcceptedSerializer})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: SignedInRequest, slug: str) -> Response:
         """Freeze a dataset and start the job that writes its files, in every format."""
         project = get_project(request.user, slug, *SEES_RESULTS)
         body = NewSnapshotSerializer(data=request.data)
@@ -49,7 +49,7 @@ class SnapshotDetail(APIView):
     """One snapshot."""
 
     @extend_schema(responses=ManifestSerializer)
-    def get(self, request: Request, id: str) -> Response:
+    def get(self, request: SignedInRequest, id: str) -> Response:
         """Return the manifest of a snapshot: counts, hashes and files."""
         snapshot = get_owned(request.user, Snapshot.objects.select_related("job"), id, *SEES_RESULTS)
         return Response(ManifestSerializer(snapshot).data)
@@ -67,7 +67,7 @@ class SnapshotFile(APIView):
             304: OpenApiResponse(description="You have it: `If-None-Match` names its ETag."),
         },
     )
-    def get(self, request: Request, id: str, export_format: str, file: str) -> HttpResponseBase:
+    def get(self, request: SignedInRequest, id: str, export_format: str, file: str) -> HttpResponseBase:
         """Stream the rows of one split in one format (`{split}.jsonl`); the ETag is the SHA-256 of the manifest."""
         snapshot = get_owned(request.user, Snapshot.objects.all(), id, *SEES_RESULTS)
         name = PurePosixPath(file)

@@ -32,5 +32,5 @@ class Snapshot(Created):
 
     @property
     def folder(self) -> str:
-        """Return where the files are in the artifact storage."""
-        return f"snapshots/{self.pk}"
+        """Return where the files are in the artifact storage: by content, so that two writers never mix theirs."""
+        return f"snapshots/{self.pk}/{self.content_hash[:16]}"

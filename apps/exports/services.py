@@ -56,7 +56,7 @@ def write_snapshot(*, snapshot: Snapshot, on_rows: Callable[[int], None] = lambd
         }
         for name, entry in files.items():
             entry["rows"] = counts["rows"][name]
-        content_hash = hashlib.sha256(
+        snapshot.content_hash = hashlib.sha256(
             json.dumps({name: entry["sha256"] for name, entry in files.items()}, sort_keys=True).encode()
         ).hexdigest()
         store_folder(Path(folder), snapshot.folder)
@@ -68,10 +68,12 @@ def write_snapshot(*, snapshot: Snapshot, on_rows: Callable[[int], None] = lambd
         "comparisons": counts["comparisons"],
         "left_out": counts["left_out"],
         "files": files,
-        "content_hash": content_hash,
+        "content_hash": snapshot.content_hash,
     }
-    snapshot.content_hash = content_hash
-    snapshot.save(update_fields=["manifest", "content_hash"])
+    # The first writer wins: a worker that was presumed dead and comes back changes nothing.
+    unwritten = Snapshot.objects.filter(pk=snapshot.pk, content_hash="")
+    if not unwritten.update(manifest=snapshot.manifest, content_hash=snapshot.content_hash):
+        snapshot.refresh_from_db()
 
 
 def open_file(*, snapshot: Snapshot, export_format: str, split: str) -> tuple[IO[bytes], dict[str, Any]]:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
 from apps.accounts.models import User
@@ -199,7 +200,7 @@ def _store_annotations(
     if not labeled:
         return
     names = {annotation.annotator for _, pair in labeled for annotation in pair.annotations}
-    people = {name: accounts.get(name) or _imported_account(project, name) for name in sorted(names)}
+    people = {**_imported_accounts(project, names - set(accounts)), **accounts}
     guideline = project.current_guideline()
     assignments, annotations = [], []
     for comparison, pair in labeled:
@@ -239,18 +240,25 @@ def _store_annotations(
     settle(comparison_ids=[comparison.pk for comparison, _ in labeled], protocol=project.protocol)
 
 
-def _imported_account(project: Project, name: str) -> User:
-    """Return the named, inactive account of an imported annotator; nobody can sign in to it."""
-    user, created = User.objects.get_or_create(
-        username=f"{name}@{project.slug}"[:150], defaults={"is_active": False, "imported_name": name}
+def _imported_accounts(project: Project, names: set[str]) -> dict[str, User]:
+    """Return the named, inactive accounts of imported annotators, made where missing; nobody can sign in to them."""
+    usernames = {name: f"{name}@{project.slug}"[:150] for name in sorted(names)}
+    User.objects.bulk_create(
+        [
+            User(username=username, imported_name=name, is_active=False, password=make_password(None))
+            for name, username in usernames.items()
+        ],
+        ignore_conflicts=True,
     )
-    if created:
-        user.set_unusable_password()
-        user.save(update_fields=["password"])
-        Membership.objects.create(project=project, user=user, role=Membership.Role.ANNOTATOR)
-    elif not user.imported_name:
-        raise Conflict(f"The annotator name {name!r} belongs to a real account of this project; rename it in the file.")
-    return user
+    accounts = User.objects.in_bulk(usernames.values(), field_name="username")
+    for name, username in usernames.items():
+        if accounts[username].imported_name != name:
+            raise Conflict(f"The annotator name {name!r} belongs to another account of this project; rename it.")
+    Membership.objects.bulk_create(
+        [Membership(project=project, user=user, role=Membership.Role.ANNOTATOR) for user in accounts.values()],
+        ignore_conflicts=True,
+    )
+    return {name: accounts[username] for name, username in usernames.items()}
 
 
 def _response_key(pair: ImportedPair, side: int) -> tuple[str, str]:

@@ -5,10 +5,10 @@ from typing import Any
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import Filter, ListView
 from apps.jobs import services
 from apps.jobs.kinds import KINDS
@@ -17,7 +17,7 @@ from apps.jobs.serializers import AcceptedSerializer, JobSerializer
 from apps.projects.access import SEES_RESULTS, get_owned, get_project
 
 
-def accepted(*, job: Job, created: Any = None) -> Response:
+def accepted(*, job: Job | None, created: Any = None) -> Response:
     """Return 202 with the job, and the id of the row created for it if there is one."""
     body = {"id": None if created is None else created.pk, "job": job}
     return Response(AcceptedSerializer(body).data, status=status.HTTP_202_ACCEPTED)
@@ -42,7 +42,7 @@ class JobDetail(APIView):
     """One job."""
 
     @extend_schema(responses=JobSerializer)
-    def get(self, request: Request, id: str) -> Response:
+    def get(self, request: SignedInRequest, id: str) -> Response:
         """Return a job with its progress; for managers and researchers of its project."""
         job = get_owned(request.user, Job.objects.all(), id, *SEES_RESULTS)
         return Response(JobSerializer(job, context={"live_queues": services.live_queues()}).data)
@@ -52,7 +52,7 @@ class JobCancel(APIView):
     """Stop a job."""
 
     @extend_schema(request=None, responses=JobSerializer)
-    def post(self, request: Request, id: str) -> Response:
+    def post(self, request: SignedInRequest, id: str) -> Response:
         """Cancel a job; a worker that has it stops at its next heartbeat. 409 when it has ended already."""
         job = get_owned(request.user, Job.objects.all(), id, *SEES_RESULTS)
         return Response(JobSerializer(services.cancel(job=job)).data)

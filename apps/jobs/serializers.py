@@ -2,19 +2,18 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field, inline_serializer
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.jobs.models import Job
 
-PROGRESS = inline_serializer(
-    "JobProgress",
-    {
-        "done": serializers.IntegerField(),
-        "total": serializers.IntegerField(help_text="0 while the amount of work is unknown."),
-        "message": serializers.CharField(),
-    },
-)
+
+class JobProgressSerializer(serializers.Serializer[Any]):
+    """How far a job is."""
+
+    done = serializers.IntegerField()
+    total = serializers.IntegerField(help_text="0 while the amount of work is unknown.")
+    message = serializers.CharField()
 
 
 class JobSerializer(serializers.Serializer[Job]):
@@ -30,7 +29,7 @@ class JobSerializer(serializers.Serializer[Job]):
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
 
-    @extend_schema_field(PROGRESS)
+    @extend_schema_field(JobProgressSerializer)
     def get_progress(self, job: Job) -> dict[str, Any]:
         """Return how far the job is."""
         message = job.message

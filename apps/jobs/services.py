@@ -67,7 +67,7 @@ def send(job: Job) -> None:
 
 def resend_unheld() -> int:
     """Send again every unfinished job that no living worker holds; give up on one that died too often."""
-    sent = 0
+    sent, live = 0, live_queues()
     for job in Job.objects.unheld().order_by("id")[:500]:
         if job.attempt >= settings.JOB_MAX_ATTEMPTS:
             _finish(
@@ -75,7 +75,7 @@ def resend_unheld() -> int:
                 Job.State.FAILED,
                 error=f"The worker died {job.attempt} times on this job; see its log before starting it again.",
             )
-        elif job.state == Job.State.RUNNING or worker_seen(job.queue):
+        elif job.state == Job.State.RUNNING or job.queue in live:
             send(job)
             sent += 1
     return sent

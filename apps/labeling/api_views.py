@@ -5,10 +5,10 @@ from typing import Any
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import status
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import Filter, ListView
 from apps.core.errors import FieldError, InvalidInput
 from apps.labeling import services
@@ -35,7 +35,7 @@ class AssignmentLease(APIView):
         request=None,
         responses={201: AssignmentSerializer, 204: OpenApiResponse(description="Nothing is left for this person.")},
     )
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: SignedInRequest, slug: str) -> Response:
         """Lease the next comparison; each call is a new lease, and 409 says that too many are open."""
         project = get_project(request.user, slug, *LABELS)
         leased = services.lease_next(project=project, annotator=request.user, resume=False)
@@ -49,7 +49,7 @@ class AssignmentDraft(APIView):
     """What was typed so far."""
 
     @extend_schema(request=DraftBodySerializer, responses=DraftSerializer)
-    def put(self, request: Request, id: str) -> Response:
+    def put(self, request: SignedInRequest, id: str) -> Response:
         """Keep an unfinished answer and prolong the lease; a lost lease keeps the draft all the same."""
         draft = services.save_draft(assignment=_own_assignment(request, id), body=request.data)
         return Response(DraftSerializer(draft).data)
@@ -65,7 +65,7 @@ class AssignmentSubmit(APIView):
             200: OpenApiResponse(SubmittedSerializer, description="The same answer was stored before."),
         },
     )
-    def post(self, request: Request, id: str) -> Response:
+    def post(self, request: SignedInRequest, id: str) -> Response:
         """Submit an answer. Sending it again changes nothing; another answer, or a comparison that is full, is 409."""
         assignment = _own_assignment(request, id)
         again = assignment.state == Assignment.State.SUBMITTED
@@ -78,7 +78,7 @@ class AssignmentSkip(APIView):
     """A comparison that somebody cannot or should not label."""
 
     @extend_schema(request=SkipSerializer, responses=SkippedSerializer)
-    def post(self, request: Request, id: str) -> Response:
+    def post(self, request: SignedInRequest, id: str) -> Response:
         """Give the comparison back for others, with a reason; skipping twice changes nothing."""
         assignment = _own_assignment(request, id)
         skipped = services.skip_assignment(assignment=assignment, **_reason(request.data))
@@ -103,7 +103,7 @@ class AnnotationList(ListView):
         )
 
 
-def _own_assignment(request: Request, id: str) -> Assignment:
+def _own_assignment(request: SignedInRequest, id: str) -> Assignment:
     """Return the person's own assignment, as long as their role lets them label."""
     assignment = services.get_assignment(user=request.user, assignment_id=id)
     get_project(request.user, assignment.project.slug, *LABELS)

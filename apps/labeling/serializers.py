@@ -36,7 +36,7 @@ class AssignmentPromptSerializer(serializers.Serializer[Any]):
 class ShownResponseSerializer(serializers.Serializer[Any]):
     """A response under the label shown."""
 
-    label = serializers.ChoiceField(choices=[1, 2])
+    label = serializers.IntegerField(min_value=1, max_value=2)  # type: ignore[assignment]
     text = serializers.CharField()
 
 
@@ -150,7 +150,8 @@ class AnnotationSerializer(serializers.Serializer[Annotation]):
     ratings = serializers.SerializerMethodField()
     justification = serializers.CharField()
     shown_order = serializers.ListField(
-        child=serializers.ChoiceField(choices=[1, 2]), help_text="Canonical numbers of the responses as shown."
+        child=serializers.IntegerField(min_value=1, max_value=2),
+        help_text="Canonical numbers of the texts as shown.",
     )
     guideline_version = serializers.IntegerField(source="guideline_version.number")
     active_seconds = serializers.IntegerField(allow_null=True)

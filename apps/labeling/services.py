@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from apps.accounts.models import User
@@ -159,6 +159,15 @@ def get_assignment(*, user: User, assignment_id: Any) -> Assignment:
     if assignment is None or not is_member:
         raise NotFound("There is no such assignment, or it is somebody else's.")
     return assignment
+
+
+def my_counts(*, project: Project, annotator: User) -> dict[str, int]:
+    """Return how many comparisons this person submitted, skipped, and began but lost the lease of (one query)."""
+    return Assignment.objects.filter(project=project, annotator=annotator).aggregate(
+        submitted=Count("pk", filter=Q(state=Assignment.State.SUBMITTED)),
+        skipped=Count("pk", filter=Q(state=Assignment.State.SKIPPED)),
+        drafts=Count("pk", filter=Q(state=Assignment.State.EXPIRED, draft__isnull=False)),
+    )
 
 
 class _NoRoom(Exception):

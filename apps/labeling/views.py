@@ -5,7 +5,6 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.cache import patch_vary_headers
@@ -21,13 +20,13 @@ from apps.labeling.models import Annotation, Assignment, Draft
 from apps.labeling.services import (
     get_assignment,
     lease_next,
+    my_counts,
     save_draft,
     skip_assignment,
     submit_annotation,
     take_up_again,
 )
 from apps.projects.access import LABELS, get_membership
-from apps.projects.models import Project
 
 PAGE = 50
 SHEETS = {"skip", "guideline", "keys"}
@@ -108,7 +107,7 @@ def _task_or_nothing(request: HttpRequest, held: Assignment | None, slug: str, a
         # Read again with everything the page shows, and only for its owner.
         return _task(request, get_assignment(user=request.user, assignment_id=held.pk), announce=announce)
     membership = get_membership(request.user, slug, *LABELS)
-    context = {"membership": membership, "mine": _my_counts(request, membership.project), "announce": announce}
+    context = {"membership": membership, "mine": my_counts(project=membership.project, annotator=membership.user), "announce": announce}
     return _render(request, "labeling/nothing.html", context)
 
 
@@ -205,12 +204,3 @@ def take_up(request: HttpRequest, assignment_id: int) -> HttpResponse:
         messages.error(request, refused.detail)
         return redirect("my-work", held.project.slug)
     return redirect("assignment", held.pk)
-
-
-def _my_counts(request: HttpRequest, project: Project) -> dict[str, int]:
-    assignments = Assignment.objects.filter(project=project, annotator_id=request.user.pk)
-    return assignments.aggregate(
-        submitted=Count("pk", filter=Q(state=Assignment.State.SUBMITTED)),
-        skipped=Count("pk", filter=Q(state=Assignment.State.SKIPPED)),
-        drafts=Count("pk", filter=Q(state=Assignment.State.EXPIRED, draft__isnull=False)),
-    )

@@ -47,8 +47,7 @@ def get_owned(user: User | AnonymousUser, rows: QuerySet[Owned], object_id: str,
     A row of a project that the person is not in is told apart from a missing one by nobody.
     """
     missing = NotFound(f"There is no such {rows.model._meta.verbose_name}, or you are not a member of its project.")
-    is_id = object_id.isascii() and object_id.isdecimal() and len(object_id) <= MAX_ID_DIGITS
-    row: Any = rows.select_related("project").filter(pk=object_id).first() if is_id else None
+    row: Any = rows.select_related("project").filter(pk=object_id).first() if is_id(object_id) else None
     if row is None:
         raise missing
     try:
@@ -56,3 +55,8 @@ def get_owned(user: User | AnonymousUser, rows: QuerySet[Owned], object_id: str,
     except NotFound:
         raise missing from None
     return row
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text from outside can be the id of a row."""
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS

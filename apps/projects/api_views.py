@@ -5,10 +5,10 @@ from typing import Any
 from django.db.models import F, OuterRef, QuerySet, Subquery, Value
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import ListView
 from apps.core.errors import NotFound
 from apps.core.json_values import why_unstorable
@@ -48,7 +48,7 @@ class ProjectList(ListView):
         return visible_projects(self.request.user)
 
     @extend_schema(request=NewProjectSerializer, responses={201: ProjectSerializer})
-    def post(self, request: Request) -> Response:
+    def post(self, request: SignedInRequest) -> Response:
         """Create a project and become its manager."""
         body = NewProjectSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -61,13 +61,13 @@ class ProjectDetail(APIView):
     """One project."""
 
     @extend_schema(responses=ProjectSerializer)
-    def get(self, request: Request, slug: str) -> Response:
+    def get(self, request: SignedInRequest, slug: str) -> Response:
         """Return a project; every member may see it."""
         project = get_project(request.user, slug, *ANY_ROLE)
         return Response(ProjectSerializer(visible_projects(request.user).get(pk=project.pk)).data)
 
     @extend_schema(request=ProjectChangesSerializer, responses=ProjectSerializer)
-    def patch(self, request: Request, slug: str) -> Response:
+    def patch(self, request: SignedInRequest, slug: str) -> Response:
         """Change name, guideline or protocol; a changed guideline becomes a new version. For managers."""
         project = get_project(request.user, slug, Role.MANAGER)
         body = ProjectChangesSerializer(data=request.data)
@@ -87,7 +87,7 @@ class MemberList(ListView):
         return project.memberships.select_related("user")
 
     @extend_schema(request=NewMemberSerializer, responses={201: MemberSerializer})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: SignedInRequest, slug: str) -> Response:
         """Give an existing account a role in the project. For managers."""
         project = get_project(request.user, slug, Role.MANAGER)
         body = NewMemberSerializer(data=request.data)
@@ -100,7 +100,7 @@ class MemberDetail(APIView):
     """One member of a project; for managers."""
 
     @extend_schema(request=RoleSerializer, responses=MemberSerializer)
-    def patch(self, request: Request, slug: str, username: str) -> Response:
+    def patch(self, request: SignedInRequest, slug: str, username: str) -> Response:
         """Change a member's role; a project keeps at least one manager."""
         project = get_project(request.user, slug, Role.MANAGER)
         body = RoleSerializer(data=request.data)
@@ -111,7 +111,7 @@ class MemberDetail(APIView):
         return Response(MemberSerializer(membership).data)
 
     @extend_schema(responses={204: None})
-    def delete(self, request: Request, slug: str, username: str) -> Response:
+    def delete(self, request: SignedInRequest, slug: str, username: str) -> Response:
         """Take a person's access away; their annotations stay."""
         project = get_project(request.user, slug, Role.MANAGER)
         services.remove_member(project=project, actor=request.user, username=_storable(username))

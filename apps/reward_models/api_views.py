@@ -1,19 +1,21 @@
 """REST: training runs and reward models."""
 
 from django.db.models import QuerySet
-from django.http import HttpResponseBase, StreamingHttpResponse
 from django.http import HttpResponse as PlainResponse
+from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import Filter, ListView
+from apps.core.errors import FieldError, InvalidInput
 from apps.exports.models import Snapshot
 from apps.jobs.api_views import accepted
 from apps.jobs.serializers import AcceptedSerializer
-from apps.projects.access import SEES_RESULTS, Role, get_owned, get_project
+from apps.projects.access import SEES_RESULTS, Role, get_owned, get_project, is_id
+from apps.projects.models import Project
 from apps.reward_models import services
 from apps.reward_models.archive import FolderArchive
 from apps.reward_models.models import RewardModel, TrainingRun
@@ -39,17 +41,15 @@ class TrainingRunList(ListView):
         return project.training_runs.select_related("job").defer("history", "recipe")
 
     @extend_schema(request=NewTrainingRunSerializer, responses={202: AcceptedSerializer})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: SignedInRequest, slug: str) -> Response:
         """Start a training. While one is unfinished, that one is the reply; with too few labels it is 409."""
         project = get_project(request.user, slug, *SEES_RESULTS)
         body = NewTrainingRunSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        snapshot_id = body.validated_data.get("snapshot")
-        snapshot = snapshot_id and get_owned(request.user, Snapshot.objects.all(), snapshot_id, *SEES_RESULTS)
         run = services.start_training(
             project=project,
             recipe=body.validated_data.get("recipe"),
-            snapshot=snapshot or None,
+            snapshot=_snapshot(project, body.validated_data.get("snapshot")),
             created_by=request.user,
         )
         return accepted(job=run.job, created=run)
@@ -59,7 +59,7 @@ class TrainingRunDetail(APIView):
     """One training run."""
 
     @extend_schema(responses=TrainingRunDetailSerializer)
-    def get(self, request: Request, id: str) -> Response:
+    def get(self, request: SignedInRequest, id: str) -> Response:
         """Return a training run with its recipe and what was measured so far."""
         run = get_owned(request.user, TrainingRun.objects.select_related("job"), id, *SEES_RESULTS)
         return Response(TrainingRunDetailSerializer(run).data)
@@ -80,7 +80,7 @@ class RewardModelDetail(APIView):
     """One version."""
 
     @extend_schema(responses=RewardModelDetailSerializer)
-    def get(self, request: Request, id: str) -> Response:
+    def get(self, request: SignedInRequest, id: str) -> Response:
         """Return a version with its lineage and evaluations."""
         model = get_owned(request.user, RewardModel.objects.select_related("training_run"), id, *SEES_RESULTS)
         return Response(RewardModelDetailSerializer(model).data)
@@ -90,7 +90,7 @@ class RewardModelPromote(APIView):
     """Promotion by hand."""
 
     @extend_schema(request=None, responses={202: AcceptedSerializer})
-    def post(self, request: Request, id: str) -> Response:
+    def post(self, request: SignedInRequest, id: str) -> Response:
         """Make this the current version and score with it; 409 when it is current already. For managers."""
         model = get_owned(request.user, RewardModel.objects.all(), id, Role.MANAGER)
         return accepted(job=services.promote(model=model, actor=request.user))
@@ -102,7 +102,7 @@ class RewardModelArchive(APIView):
     @extend_schema(
         responses={(200, TAR): OpenApiResponse(OpenApiTypes.BINARY, description="The folder that loaders read.")}
     )
-    def get(self, request: Request, id: str) -> HttpResponseBase:
+    def get(self, request: SignedInRequest, id: str) -> HttpResponseBase:
         """Stream the model's folder as a tar."""
         model = get_owned(request.user, RewardModel.objects.all(), id, *SEES_RESULTS)
         root = f"{model.project.slug}-reward-model-{model.version}"
@@ -115,3 +115,13 @@ class RewardModelArchive(APIView):
         response.headers["Content-Length"] = str(archive.size)
         response.headers["Content-Disposition"] = f'attachment; filename="{root}.tar"'
         return response
+
+
+def _snapshot(project: Project, snapshot_id: str | None) -> Snapshot | None:
+    if snapshot_id is None:
+        return None
+    snapshot = project.snapshots.filter(pk=snapshot_id).first() if is_id(snapshot_id) else None
+    if snapshot is None:
+        detail = "There is no such snapshot in this project."
+        raise InvalidInput(detail, [FieldError("/snapshot", detail)])
+    return snapshot

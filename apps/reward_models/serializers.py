@@ -47,7 +47,7 @@ class RewardModelSerializer(serializers.Serializer[RewardModel]):
     state = serializers.ChoiceField(choices=RewardModel.State.choices)
     recipe_hash = serializers.CharField()
     snapshot = serializers.CharField(source="snapshot_id")
-    parent = serializers.CharField(source="parent_id", allow_null=True)
+    parent = serializers.CharField(source="parent_id", allow_null=True)  # type: ignore[assignment]
     scorer = serializers.CharField(source="scorer_id")
     metrics = ObjectField(help_text="Measured on the snapshot's held-out prompts.")
     comparison = serializers.JSONField(

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.core.artifacts import local_folder, store_folder
-from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
+from apps.core.errors import AppError, Conflict, FieldError, InvalidInput, NotFound
 from apps.exports.models import Snapshot
 from apps.exports.services import create_snapshot, read_rows
 from apps.jobs.models import Job
@@ -211,12 +211,21 @@ def model_folder(model: RewardModel) -> Path:
 
 
 def check_retrain_policies() -> list[TrainingRun]:
-    """Start the trainings whose time or number of new labels has come; a project that cannot train yet waits."""
-    started = []
+    """Start the trainings whose time or number of new labels has come; a project that cannot train yet waits.
+
+    A policy whose recipe is refused does not stop the others; what was refused is raised at the end.
+    """
+    started, refused = [], []
     for policy in RetrainPolicy.objects.select_related("project").exclude(every_labels=None, every_hours=None):
         trigger = _due(policy)
-        if trigger is not None:
+        if trigger is None:
+            continue
+        try:
             started.append(start_training(project=policy.project, trigger=trigger))
+        except AppError as error:
+            refused.append(error)
+    if refused:
+        raise ExceptionGroup("Some retrain policies could not start a training.", refused)
     return started
 
 

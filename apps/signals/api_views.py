@@ -4,10 +4,10 @@ from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import Filter, ListView
 from apps.core.errors import FieldError, InvalidInput
 from apps.jobs.api_views import accepted
@@ -65,7 +65,7 @@ class ComparisonDetail(APIView):
     """One comparison with its texts."""
 
     @extend_schema(operation_id="projects_comparisons_retrieve", responses=ComparisonDetailSerializer)
-    def get(self, request: Request, slug: str, id: str) -> Response:
+    def get(self, request: SignedInRequest, slug: str, id: str) -> Response:
         """Return a comparison with conversation, responses, metadata and consensus."""
         membership = get_membership(request.user, slug, *SEES_COMPARISONS)
         comparisons = Comparison.objects.filter(project=membership.project).select_related(
@@ -87,7 +87,7 @@ class ScorerList(ListView):
         return get_project(self.request.user, self.kwargs["slug"], *SEES_RESULTS).scorers.all()
 
     @extend_schema(request=NewScorerSerializer, responses={})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: SignedInRequest, slug: str) -> Response:
         """Refuse, with a sentence: the only kind of scorer so far is a reward model, and training makes those."""
         get_project(request.user, slug, *SEES_RESULTS)
         body = NewScorerSerializer(data=request.data)
@@ -104,7 +104,7 @@ class ScorerRun(APIView):
     """Scoring."""
 
     @extend_schema(request=None, responses={202: AcceptedSerializer})
-    def post(self, request: Request, id: str) -> Response:
+    def post(self, request: SignedInRequest, id: str) -> Response:
         """Score every response that the scorer has not scored yet; asking twice is one job."""
         scorer = get_owned(request.user, Scorer.objects.all(), id, *SEES_RESULTS)
         return accepted(job=services.run_scorer(scorer=scorer, created_by=request.user))

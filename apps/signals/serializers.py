@@ -131,6 +131,6 @@ class SignalSerializer(serializers.Serializer[Signal]):
     scorer = serializers.CharField(source="scorer_id")
     scorer_name = serializers.CharField(source="scorer.name")
     response = serializers.CharField(source="response_id")
-    raw = serializers.FloatField(source="value")
+    value = serializers.FloatField(help_text="Raw, as measured.")
     input_hash = serializers.CharField(help_text="SHA-256 of what was scored: prompt and response.")
     created_at = serializers.DateTimeField()

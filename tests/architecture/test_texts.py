@@ -27,7 +27,14 @@ def test_no_template_has_inline_script_style_or_handlers():
 
 
 def test_the_scan_sees_each_of_them():
-    bad = ["<script>x</script>", "<style>", '<p style="">', '<a onclick="">', '<a hx-on:click="">', '<a href="javascript:x">']
+    bad = [
+        "<script>x</script>",
+        "<style>",
+        '<p style="">',
+        '<a onclick="">',
+        '<a hx-on:click="">',
+        '<a href="javascript:x">',
+    ]
     assert all(INLINE.search(text) for text in bad)
     assert not INLINE.search('<script src="/static/js/compare.js" type="module"></script><section data-on="x">')
 

@@ -66,7 +66,12 @@ def test_more_than_two_responses_give_every_pair_or_the_named_ones(project):
 
 def test_labels_come_along_with_inactive_accounts_and_consensus(project):
     labels = [
-        {"annotator": f"a{n}", "preference": p, "justification": "@Response 2 is right.", "ratings": [ratings(1), ratings(4)]}
+        {
+            "annotator": f"a{n}",
+            "preference": p,
+            "justification": "@Response 2 is right.",
+            "ratings": [ratings(1), ratings(4)],
+        }
         for n, p in enumerate([3, 2, 3])
     ]
     load(project, row(annotations=labels))
@@ -85,7 +90,7 @@ def test_labels_can_belong_to_real_accounts_of_the_caller_only(project):
     load(project, labeled, accounts={"ada": ada})
     assert Annotation.objects.get().annotator == ada
     UserFactory(username=f"eve@{project.slug}")
-    with pytest.raises(Conflict, match="real account"):
+    with pytest.raises(Conflict, match="another account"):
         load(project, row(external_id="q-9", annotations=[{"annotator": "eve", "preference": 1}]))
     assert not Comparison.objects.filter(external_id="q-9").exists()
 
@@ -117,7 +122,10 @@ def test_three_that_disagree_wait_for_two_more(project):
         (row(messages=[{"role": "user", "content": "nul \x00"}]), ""),
         (row(annotations=[{"annotator": "a", "preference": 9}]), "/annotations/0/preference"),
         (row(annotations=[{"annotator": "a", "preference": 1}] * 2), "/annotations"),
-        (row(annotations=[{"annotator": "a", "preference": 1, "ratings": [{"x": 9}, {}]}]), "/annotations/0/ratings/0/x"),
+        (
+            row(annotations=[{"annotator": "a", "preference": 1, "ratings": [{"x": 9}, {}]}]),
+            "/annotations/0/ratings/0/x",
+        ),
         (row(pairs=[[0, 0]]), "/pairs/0"),
     ],
 )

@@ -76,7 +76,9 @@ def test_jobs_that_nobody_holds_are_sent_again(project):
     fresh = make_job(project, sent_at=timezone.now())
     lost = make_job(project, sent_at=long_ago)
     dead = make_job(project, state="running", attempt=1, sent_at=long_ago, lease_until=long_ago)
-    held = make_job(project, state="running", attempt=1, sent_at=long_ago, lease_until=timezone.now() + timedelta(hours=1))
+    held = make_job(
+        project, state="running", attempt=1, sent_at=long_ago, lease_until=timezone.now() + timedelta(hours=1)
+    )
     WorkerSeen.objects.create(name="gpu@one", queues=["gpu"], seen_at=timezone.now())
     assert set(Job.objects.unheld()) == {lost, dead}
     assert jobs.resend_unheld() == 2
@@ -132,4 +134,9 @@ def test_workers_are_seen_for_a_minute():
 
 
 def test_progress_is_a_percentage_that_never_leaves_its_range(project):
-    assert [make_job(project, done=d, total=t).percent for d, t in [(0, 0), (1, 3), (3, 3), (9, 3)]] == [0, 33, 100, 100]
+    assert [make_job(project, done=d, total=t).percent for d, t in [(0, 0), (1, 3), (3, 3), (9, 3)]] == [
+        0,
+        33,
+        100,
+        100,
+    ]

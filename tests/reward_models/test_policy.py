@@ -20,7 +20,12 @@ pytestmark = pytest.mark.django_db
 def settle_labels(project, count, preference=2):
     for comparison in ComparisonFactory.create_batch(count, project=project):
         Consensus.objects.create(
-            comparison=comparison, project=project, status="agreed", preference=preference, rule="test", annotation_count=3
+            comparison=comparison,
+            project=project,
+            status="agreed",
+            preference=preference,
+            rule="test",
+            annotation_count=3,
         )
 
 
@@ -99,6 +104,17 @@ def test_one_project_that_cannot_train_does_not_stop_the_others(project):
     RetrainPolicy.objects.create(project=project, every_labels=1)
     settle_labels(project, 8)
     assert [run.project for run in check_retrain_policies()] == [project]
+
+
+def test_a_policy_whose_recipe_is_refused_does_not_stop_the_others(project):
+    other = ProjectFactory()
+    for each in (other, project):
+        settle_labels(each, 8)
+        recipe = {"objective": "dpo"} if each is other else {}
+        RetrainPolicy.objects.create(project=each, every_labels=1, recipe=recipe)
+    with pytest.raises(ExceptionGroup):
+        check_retrain_policies()
+    assert TrainingRun.objects.get().project == project
 
 
 def compared(difference):

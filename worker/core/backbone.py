@@ -294,7 +294,7 @@ def _load_model(backbone: Backbone) -> Any:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     verbosity = logging.get_verbosity()
     # It warns about the head of a saved model, which is left out on purpose.
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

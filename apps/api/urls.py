@@ -1,0 +1,50 @@
+"""Every address below /api/v1/."""
+
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView
+
+from apps.api.docs_views import DocsView
+from apps.api.problems import UnknownAddress
+from apps.exports import api_views as exports
+from apps.imports import api_views as imports
+from apps.jobs import api_views as jobs
+from apps.labeling import api_views as labeling
+from apps.projects import api_views as projects
+from apps.reward_models import api_views as reward_models
+from apps.signals import api_views as signals
+
+PROJECT = "projects/<slug:slug>"
+
+urlpatterns = [
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", DocsView.as_view(), name="docs"),
+    path("projects/", projects.ProjectList.as_view()),
+    path(f"{PROJECT}/", projects.ProjectDetail.as_view()),
+    path(f"{PROJECT}/members/", projects.MemberList.as_view()),
+    # Imported annotators have names of any kind, slashes among them.
+    path(f"{PROJECT}/members/<path:username>/", projects.MemberDetail.as_view()),
+    path(f"{PROJECT}/imports/", imports.ImportList.as_view()),
+    path(f"{PROJECT}/assignments/", labeling.AssignmentLease.as_view()),
+    path("assignments/<str:id>/draft/", labeling.AssignmentDraft.as_view()),
+    path("assignments/<str:id>/submit/", labeling.AssignmentSubmit.as_view()),
+    path("assignments/<str:id>/skip/", labeling.AssignmentSkip.as_view()),
+    path(f"{PROJECT}/comparisons/", signals.ComparisonList.as_view()),
+    path(f"{PROJECT}/comparisons/<str:id>/", signals.ComparisonDetail.as_view()),
+    path(f"{PROJECT}/annotations/", labeling.AnnotationList.as_view()),
+    path(f"{PROJECT}/snapshots/", exports.SnapshotList.as_view()),
+    path("snapshots/<str:id>/", exports.SnapshotDetail.as_view()),
+    path("snapshots/<str:id>/files/<str:export_format>/<str:file>", exports.SnapshotFile.as_view()),
+    path(f"{PROJECT}/scorers/", signals.ScorerList.as_view()),
+    path("scorers/<str:id>/run/", signals.ScorerRun.as_view()),
+    path(f"{PROJECT}/signals/", signals.SignalList.as_view()),
+    path(f"{PROJECT}/training-runs/", reward_models.TrainingRunList.as_view()),
+    path("training-runs/<str:id>/", reward_models.TrainingRunDetail.as_view()),
+    path(f"{PROJECT}/reward-models/", reward_models.RewardModelList.as_view()),
+    path("reward-models/<str:id>/", reward_models.RewardModelDetail.as_view()),
+    path("reward-models/<str:id>/promote/", reward_models.RewardModelPromote.as_view()),
+    path("reward-models/<str:id>/archive/", reward_models.RewardModelArchive.as_view()),
+    path(f"{PROJECT}/jobs/", jobs.ProjectJobList.as_view()),
+    path("jobs/<str:id>/", jobs.JobDetail.as_view()),
+    path("jobs/<str:id>/cancel/", jobs.JobCancel.as_view()),
+    re_path(r"", UnknownAddress.as_view()),
+]

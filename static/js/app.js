@@ -1,0 +1,76 @@
+// Every page: the CSRF token as it is now, dialogs, menus, confirmations. Bound through data- attributes.
+
+const cookie = (name) => document.cookie.match(new RegExp(`(?:^|; )${name}=([^;]*)`))?.[1] ?? "";
+
+// Signing in in another tab changes the token: what stands in this page's forms is then worth nothing, the cookie is right.
+document.addEventListener("htmx:configRequest", ({ detail }) => {
+  const token = cookie("csrftoken");
+  if (!token || detail.verb === "get") return;
+  detail.headers["X-CSRFToken"] = token;
+  delete detail.parameters.csrfmiddlewaretoken;
+});
+
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-opens]");
+  if (opener) {
+    event.preventDefault();
+    open(document.getElementById(opener.dataset.opens));
+  }
+  const closer = event.target.closest("[data-closes]");
+  if (closer) {
+    event.preventDefault();
+    closer.closest("dialog").close();
+  }
+  const copier = event.target.closest("[data-copies]");
+  if (copier) copy(copier);
+  const focuser = event.target.closest("[data-focuses]");
+  if (focuser) {
+    event.preventDefault();
+    document.getElementById(focuser.dataset.focuses)?.focus();
+  }
+  for (const menu of document.querySelectorAll("[data-menu][open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    for (const menu of document.querySelectorAll("[data-menu][open]")) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  }
+  // A link that looks and works like a button also takes the space bar.
+  if (event.key === " " && event.target.matches?.("a[role=button]")) {
+    event.preventDefault();
+    event.target.click();
+  }
+});
+
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirms;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+
+document.addEventListener("htmx:load", ({ target }) => upgrade(target));
+upgrade(document);
+
+// Without JavaScript the server opens a dialog in the page; with it, the same dialog is modal.
+function upgrade(root) {
+  for (const dialog of root.querySelectorAll("dialog[open]:not(:modal)")) {
+    dialog.close();
+    open(dialog);
+  }
+}
+
+function open(dialog) {
+  for (const other of document.querySelectorAll("dialog:modal")) other.close();
+  dialog.showModal();
+}
+
+async function copy(button) {
+  const field = document.getElementById(button.dataset.copies);
+  field.select();
+  await navigator.clipboard?.writeText(field.value);
+  button.textContent = button.dataset.done;
+}
