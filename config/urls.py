@@ -7,4 +7,12 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("apps.api.urls")),
     path("", include("apps.api.root_urls")),
+    path("", include("apps.pages.urls")),
+    path("", include("apps.accounts.urls")),
+    path("", include("apps.projects.urls")),
+    path("", include("apps.labeling.urls")),
+    path("", include("apps.jobs.urls")),
+    path("", include("apps.imports.urls")),
+    path("", include("apps.exports.urls")),
+    path("", include("apps.reward_models.urls")),
 ]

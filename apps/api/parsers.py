@@ -59,13 +59,11 @@ def _finite(text: str) -> float:
 
 def _deeper_than(value: Any, limit: int) -> bool:
     level = [value]
-    for _ in range(limit + 1):
-        level = [
-            part
-            for item in level
-            if isinstance(item, dict | list)
-            for part in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
-            return False
-    return True
+    for _ in range(limit):
+        level = [part for item in level for part in _containers(item)]
+    return any(isinstance(item, dict | list) for item in level)
+
+
+def _containers(item: Any) -> list[Any]:
+    parts = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return [part for part in parts if isinstance(part, dict | list)]

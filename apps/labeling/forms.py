@@ -62,6 +62,9 @@ class AnswerForm:
     def __init__(self, protocol: Protocol, body: Mapping[str, Any], errors: Sequence[FieldError] = ()) -> None:
         self.protocol = protocol
         self._body = body
+        order = [f"/ratings/{label}/{name}" for label in (1, 2) for name in protocol.attribute_names] + ["/preference"]
+        # From top to bottom of the page, so that the first line and the focus are where the person works.
+        errors = sorted(errors, key=lambda error: order.index(error.pointer) if error.pointer in order else len(order))
         self._errors = {error.pointer: error.detail for error in errors}
         self._first = self._target(errors[0].pointer) if errors else ""
         self.problems = [Problem(self._target(error.pointer), error.detail) for error in errors]

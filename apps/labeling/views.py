@@ -107,7 +107,11 @@ def _task_or_nothing(request: HttpRequest, held: Assignment | None, slug: str, a
         # Read again with everything the page shows, and only for its owner.
         return _task(request, get_assignment(user=request.user, assignment_id=held.pk), announce=announce)
     membership = get_membership(request.user, slug, *LABELS)
-    context = {"membership": membership, "mine": my_counts(project=membership.project, annotator=membership.user), "announce": announce}
+    context = {
+        "membership": membership,
+        "mine": my_counts(project=membership.project, annotator=membership.user),
+        "announce": announce,
+    }
     return _render(request, "labeling/nothing.html", context)
 
 

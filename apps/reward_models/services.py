@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
@@ -19,7 +20,7 @@ from apps.jobs.models import Job
 from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Consensus
 from apps.projects.models import Project
-from apps.projects.services import record
+from apps.projects.services import invalid, record
 from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
 from apps.signals.models import Scorer
 from apps.signals.services import run_scorer, use_for_queue
@@ -227,6 +228,46 @@ def check_retrain_policies() -> list[TrainingRun]:
     if refused:
         raise ExceptionGroup("Some retrain policies could not start a training.", refused)
     return started
+
+
+@transaction.atomic
+def save_policy(
+    *,
+    project: Project,
+    actor: User,
+    every_labels: int | None,
+    every_hours: float | None,
+    promotion: str,
+    min_gain: float,
+    recipe: dict[str, Any],
+) -> RetrainPolicy:
+    """Store when the project retrains and with which recipe; raise InvalidInput naming the field."""
+    try:
+        checked = Recipe.from_dict(recipe)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("The recipe is not valid.", [FieldError("/recipe", str(error))]) from error
+    if checked.initialisation != SCRATCH:
+        _model_of(project, checked.initialisation)
+    policy = RetrainPolicy(
+        project=project,
+        every_labels=every_labels,
+        every_hours=every_hours,
+        promotion=promotion,
+        min_gain=min_gain,
+        recipe=recipe,
+    )
+    try:
+        policy.full_clean(validate_unique=False)
+    except ValidationError as error:
+        raise invalid(error) from error
+    RetrainPolicy.objects.update_or_create(
+        project=project,
+        defaults={
+            name: getattr(policy, name) for name in ("every_labels", "every_hours", "promotion", "min_gain", "recipe")
+        },
+    )
+    record(project=project, actor=actor, verb="changed the retrain policy", every_labels=every_labels)
+    return policy
 
 
 def _due(policy: RetrainPolicy) -> str | None:

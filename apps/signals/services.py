@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
@@ -11,6 +12,7 @@ from apps.jobs.models import Job
 from apps.jobs.services import enqueue
 from apps.labeling.models import QueueItem
 from apps.projects.models import Project
+from apps.projects.services import invalid, record
 from apps.prompts.models import Response
 from apps.signals.models import Scorer, Signal
 from worker.core.conversation import content_hash, prompt_text
@@ -70,6 +72,20 @@ def use_for_queue(*, scorer: Scorer) -> None:
     Scorer.objects.filter(project=scorer.project_id, orders_queue=True).exclude(pk=scorer.pk).update(orders_queue=False)
     Scorer.objects.filter(pk=scorer.pk).update(orders_queue=True)
     order_queue(project=scorer.project)
+
+
+@transaction.atomic
+def set_queue(*, project: Project, actor: User, queue_order: str, random_share: float) -> None:
+    """Change in which order pairs are handed out, and put the waiting ones into it."""
+    changed = Project.objects.select_for_update().get(pk=project.pk)
+    changed.queue_order, changed.random_share = queue_order, random_share
+    try:
+        changed.full_clean()
+    except ValidationError as error:
+        raise invalid(error) from error
+    changed.save(update_fields=["queue_order", "random_share"])
+    record(project=project, actor=actor, verb="changed the queue", queue_order=queue_order, random_share=random_share)
+    order_queue(project=changed)
 
 
 _PRIORITY_FROM_MARGIN = """

@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +111,10 @@ def _open_users(data_dir: Path) -> int:
 
 def _start_server(data_dir: Path) -> Any:
     """Make the data folder if needed and start the server; wait for it as long as it recovers from a crash."""
-    pid_file, log = data_dir / "postmaster.pid", data_dir / "log"
+    log = data_dir / "log"
     deadline = time.monotonic() + START_SECONDS
     try:
-        if not _is_postgres(pid_file):
+        if _server_process(data_dir) is None:
             _remove_lock_files(data_dir)
             server = _wheel().get_server(data_dir, cleanup_mode=None, start=False)
             server.ensure_pgdata_inited()
@@ -123,7 +123,7 @@ def _start_server(data_dir: Path) -> Any:
         pass
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         raise _not_started(log) from error
-    while time.monotonic() < deadline and _is_postgres(pid_file):
+    while time.monotonic() < deadline and _server_process(data_dir) is not None:
         if (running := _postmaster(data_dir)) is not None:
             return running
         time.sleep(0.1)
@@ -146,41 +146,49 @@ def _not_started(log: Path) -> EmbeddedPostgresError:
 
 
 def _stop_server(data_dir: Path) -> None:
-    if _postmaster(data_dir) is None:
+    process = _server_process(data_dir)
+    if process is None:
         return
-    wheel = _wheel()
+    wheel, log = _wheel(), data_dir / "log"
     server = wheel.get_server(data_dir, cleanup_mode=None, start=False)
-    try:
-        wheel.pgexec.pgexec(
-            "pg_ctl", ("-w", "-D", str(data_dir), "stop"), bin_path=server.bin_path, user=server.system_user
-        )
-    except subprocess.SubprocessError as error:  # a second Ctrl-C ends pg_ctl, whose request stands all the same
-        deadline = time.monotonic() + STOP_SECONDS
-        while _is_postgres(data_dir / "postmaster.pid"):
-            if time.monotonic() > deadline:
-                log = data_dir / "log"
-                raise EmbeddedPostgresError(f"The embedded PostgreSQL did not stop. Its log is {log}.") from error
-            time.sleep(0.1)
+    options = {"bin_path": server.bin_path, "user": server.system_user}
+    with suppress(
+        subprocess.SubprocessError
+    ):  # a second Ctrl-C ends pg_ctl, but what it asked for happens all the same
+        wheel.pgexec.pgexec("pg_ctl", ("-w", "-D", str(data_dir), "stop"), **options)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _lives(process):
+        if time.monotonic() > deadline:
+            raise EmbeddedPostgresError(f"The embedded PostgreSQL did not stop. Its log is {log}.")
+        time.sleep(0.02)
 
 
 def _postmaster(data_dir: Path) -> Any:
     """Return what `postmaster.pid` says about a server that accepts connections, or None."""
-    pid_file = data_dir / "postmaster.pid"
-    if not _is_postgres(pid_file):
+    if _server_process(data_dir) is None:
         return None
-    lines = pid_file.read_text().splitlines()
+    lines = (data_dir / "postmaster.pid").read_text().splitlines()
     ready = len(lines) == 8 and lines[7].strip() == "ready"
     return _wheel().utils.PostmasterInfo(lines) if ready else None
 
 
-def _is_postgres(pid_file: Path) -> bool:
-    """Say whether the file names a living PostgreSQL: it outlives a killed one, whose id others may get."""
+def _server_process(data_dir: Path) -> Any:
+    """Return the living server, or None: its file outlives it when it is killed, and others may get the id in it."""
     import psutil
 
     try:
-        process = psutil.Process(int(pid_file.read_text().split("\n")[0]))
-        return process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(int((data_dir / "postmaster.pid").read_text().split("\n")[0]))
+        return process if process.name() == "postgres" and _lives(process) else None
     except (FileNotFoundError, psutil.NoSuchProcess, ValueError):
+        return None
+
+
+def _lives(process: Any) -> bool:
+    import psutil
+
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
 
 

@@ -19,6 +19,14 @@ document.addEventListener("input", ({ target }) => {
   if (target.id === "justification") countWords(target);
 });
 
+// What has been answered leaves the list of what is missing.
+document.addEventListener("change", ({ target }) => {
+  const group = target.closest?.("[data-scale]");
+  const line = group && document.querySelector(`[data-focuses="${group.querySelector("input").id}"]`)?.closest("li");
+  line?.remove();
+  if (line) document.querySelector(".problems").hidden = !document.querySelector("[data-focuses]");
+});
+
 function countWords(field) {
   const place = document.querySelector("[data-words]");
   const count = (field.value.match(/\S+/g) ?? []).length;

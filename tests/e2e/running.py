@@ -63,6 +63,15 @@ class Runner:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def token(self, username: str, scope: str) -> str:
+        """Return a new API token of this person."""
+        return self.manage("create_token", username, "--scope", scope).splitlines()[-1]
+
+    def pid(self, service: str) -> int | None:
+        """Return the process id of a service's main process, None while it does not run."""
+        process = self.processes().get(service)
+        return process.pid if process else None
+
     def logs(self) -> str:
         """Return the end of every service's log."""
         return "\n".join(f"== {log.name}\n{log.read_text()[-2000:]}" for log in sorted(self.var.glob("log/*.log")))

@@ -35,8 +35,8 @@ class Command(BaseCommand):
             raise CommandError(f"{options['file']} cannot be read: {error.strerror}.") from error
         except AppError as error:
             raise CommandError(error.detail) from error
-        for error in report.errors[:SHOWN_ERRORS]:
-            self.stderr.write(f"line {error['line']}: {error['field'] or 'row'}: {error['reason']}")
+        for row in report.errors[:SHOWN_ERRORS]:
+            self.stderr.write(f"line {row["line"]}: {row["field"] or "row"}: {row["reason"]}")
         if report.rejected > SHOWN_ERRORS:
             self.stderr.write(f"… and {report.rejected - SHOWN_ERRORS} more")
         counts = {name: getattr(report, name) for name in ("created", "updated", "unchanged", "rejected")}

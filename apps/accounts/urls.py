@@ -1,0 +1,13 @@
+"""Addresses of one's own account."""
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
+
+from apps.accounts import views
+
+urlpatterns = [
+    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("account/tokens/", views.tokens, name="tokens"),
+    path("account/tokens/<int:token_id>/revoke/", views.revoke, name="token-revoke"),
+]

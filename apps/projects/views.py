@@ -1,0 +1,93 @@
+"""A project's members and its guideline."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
+
+from apps.core.errors import Conflict, InvalidInput
+from apps.core.signed_in import signed_in
+from apps.projects.access import ANY_ROLE, get_membership
+from apps.projects.forms import GuidelineForm, MemberForm
+from apps.projects.models import Membership
+from apps.projects.services import add_member, change_role, remove_member, update_project
+
+
+@signed_in
+@require_http_methods(["GET", "POST"])
+def members(request: HttpRequest, slug: str) -> HttpResponse:
+    """List the members and add one."""
+    membership = get_membership(request.user, slug, Membership.Role.MANAGER)
+    form, status = MemberForm(request.POST or None), 200
+    if request.method == "POST":
+        if form.is_valid():
+            try:
+                add_member(project=membership.project, actor=membership.user, **form.cleaned_data)
+                messages.success(request, _("%(username)s is a member now.") % form.cleaned_data)
+                return redirect("members", slug)
+            except (InvalidInput, Conflict) as refused:
+                form.add_error("username", refused.errors[0].detail if refused.errors else refused.detail)
+        status = 422
+    people = Membership.objects.filter(project=membership.project).select_related("user")
+    context = {
+        "membership": membership,
+        "form": form,
+        "members": people.order_by("role", "user__username"),
+        "roles": Membership.Role.choices,
+    }
+    return render(request, "projects/members.html", context, status=status)
+
+
+@signed_in
+@require_POST
+def change_member(request: HttpRequest, slug: str, username: str) -> HttpResponse:
+    """Give a member another role."""
+    membership = get_membership(request.user, slug, Membership.Role.MANAGER)
+    role = request.POST.get("role", "")
+    try:
+        change_role(project=membership.project, actor=membership.user, username=username, role=role)
+        messages.success(request, _("The role of %(username)s is changed.") % {"username": username})
+    except (InvalidInput, Conflict) as refused:
+        messages.error(request, refused.detail)
+    return redirect("members", slug)
+
+
+@signed_in
+@require_POST
+def remove(request: HttpRequest, slug: str, username: str) -> HttpResponse:
+    """Take a member's access away."""
+    membership = get_membership(request.user, slug, Membership.Role.MANAGER)
+    try:
+        remove_member(project=membership.project, actor=membership.user, username=username)
+        messages.success(request, _("%(username)s is no member any more.") % {"username": username})
+    except Conflict as refused:
+        messages.error(request, refused.detail)
+    return redirect("members", slug)
+
+
+@signed_in
+@require_http_methods(["GET", "POST"])
+def guideline(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show the current guideline; a manager publishes the next version."""
+    roles = ANY_ROLE if request.method == "GET" else (Membership.Role.MANAGER,)
+    membership = get_membership(request.user, slug, *roles)
+    current = membership.project.current_guideline()
+    form = GuidelineForm(request.POST or None, initial={"text": current.text})
+    status = 200
+    if request.method == "POST":
+        if form.is_valid():
+            text = form.cleaned_data["text"].replace("\r\n", "\n")
+            update_project(project=membership.project, actor=membership.user, guideline=text)
+            published = membership.project.current_guideline()
+            messages.success(
+                request,
+                _("Version %(number)s is published.") % {"number": published.number}
+                if published.number > current.number
+                else _("Nothing has changed."),
+            )
+            return redirect("guideline", slug)
+        status = 422
+    versions = membership.project.guideline_versions.select_related("created_by").order_by("-number")
+    context = {"membership": membership, "form": form, "current": current, "versions": versions}
+    return render(request, "projects/guideline.html", context, status=status)

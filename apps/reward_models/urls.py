@@ -1,0 +1,17 @@
+"""Addresses of reward models and training runs."""
+
+from django.urls import path
+
+from apps.reward_models import views
+
+PROJECT = "projects/<slug:slug>"
+
+urlpatterns = [
+    path(f"{PROJECT}/reward-models/", views.reward_models, name="reward-models"),
+    path(f"{PROJECT}/reward-models/<int:model_id>/promote/", views.promote_version, name="reward-model-promote"),
+    path(f"{PROJECT}/training-runs/start/", views.start, name="training-start"),
+    path(f"{PROJECT}/training-runs/<int:run_id>/", views.training_run, name="training-run"),
+    path(f"{PROJECT}/scoring/start/", views.score, name="scoring-start"),
+    path(f"{PROJECT}/settings/retraining/", views.policy, name="retrain-policy"),
+    path(f"{PROJECT}/settings/queue/", views.queue_settings, name="queue-settings"),
+]

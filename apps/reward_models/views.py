@@ -1,0 +1,155 @@
+"""Reward models: versions, training runs, and when they are made and used."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from apps.core.errors import AppError, Conflict, InvalidInput, NotFound
+from apps.core.htmx import render_page
+from apps.core.signed_in import signed_in
+from apps.jobs.services import live_queues
+from apps.projects.access import SEES_RESULTS, get_membership
+from apps.projects.models import Membership, Project
+from apps.reward_models.chart import chart_of
+from apps.reward_models.forms import PolicyForm, QueueForm
+from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.services import (
+    MIN_LABELS,
+    current_model,
+    promote,
+    save_policy,
+    start_training,
+    trainable_labels,
+)
+from apps.signals.services import run_scorer, set_queue
+
+RUNS_SHOWN = 10
+STOP_POLLING = 286
+
+
+@signed_in
+@require_GET
+def reward_models(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show versions, runs and settings."""
+    membership = get_membership(request.user, slug, *SEES_RESULTS)
+    return _page(request, membership)
+
+
+@signed_in
+@require_GET
+def training_run(request: HttpRequest, slug: str, run_id: int) -> HttpResponse:
+    """Show one run with its chart; polled while it trains."""
+    membership = get_membership(request.user, slug, *SEES_RESULTS)
+    runs = TrainingRun.objects.select_related("job", "snapshot", "reward_model", "created_by")
+    run = runs.filter(project=membership.project, pk=run_id).first()
+    if run is None:
+        raise NotFound(_("There is no such training run in this project."))
+    asleep = [] if run.job.finished or run.job.queue in live_queues() else [run.job.queue]
+    context = {"membership": membership, "run": run, "job": run.job, "chart": chart_of(run.history), "asleep": asleep}
+    status = STOP_POLLING if request.htmx and run.job.finished else 200
+    return render_page(request, "reward_models/training_run.html", "live", context, status=status)
+
+
+@signed_in
+@require_POST
+def start(request: HttpRequest, slug: str) -> HttpResponse:
+    """Start a training with the project's recipe."""
+    membership = get_membership(request.user, slug, *SEES_RESULTS)
+    try:
+        run = start_training(project=membership.project, created_by=membership.user)
+    except (Conflict, InvalidInput) as refused:
+        messages.error(request, refused.detail)
+        return redirect("project", slug)
+    messages.success(request, _("The training is under way."))
+    return redirect("training-run", slug, run.pk)
+
+
+@signed_in
+@require_POST
+def score(request: HttpRequest, slug: str) -> HttpResponse:
+    """Score what the current version has not scored yet."""
+    membership = get_membership(request.user, slug, *SEES_RESULTS)
+    model = current_model(membership.project)
+    if model is None:
+        messages.error(request, _("There is no current reward model to score with; train one first."))
+    else:
+        run_scorer(scorer=model.scorer, created_by=membership.user)
+        messages.success(request, _("Responses without a reward are being scored."))
+    return redirect("project", slug)
+
+
+@signed_in
+@require_POST
+def promote_version(request: HttpRequest, slug: str, model_id: int) -> HttpResponse:
+    """Make a version the current one."""
+    membership = get_membership(request.user, slug, Membership.Role.MANAGER)
+    model = RewardModel.objects.filter(project=membership.project, pk=model_id).select_related("scorer").first()
+    if model is None:
+        raise NotFound(_("There is no such reward model in this project."))
+    try:
+        promote(model=model, actor=membership.user)
+        messages.success(request, _("Version %(number)s is the current one now.") % {"number": model.version})
+    except Conflict as refused:
+        messages.error(request, refused.detail)
+    return redirect("reward-models", slug)
+
+
+@signed_in
+@require_POST
+def policy(request: HttpRequest, slug: str) -> HttpResponse:
+    """Change when the project retrains."""
+    membership = get_membership(request.user, slug, *SEES_RESULTS)
+    form = PolicyForm(request.POST, instance=_policy_of(membership.project))
+    if form.is_valid():
+        try:
+            save_policy(project=membership.project, actor=membership.user, **form.cleaned_data)
+            messages.success(request, _("The retrain policy is saved."))
+            return redirect("reward-models", slug)
+        except AppError as refused:
+            for error in refused.errors:
+                form.add_error("recipe", error.detail)
+    return _page(request, membership, policy_form=form, status=422)
+
+
+@signed_in
+@require_POST
+def queue_settings(request: HttpRequest, slug: str) -> HttpResponse:
+    """Change in which order pairs are handed out."""
+    membership = get_membership(request.user, slug, Membership.Role.MANAGER)
+    form = QueueForm(request.POST, instance=Project.objects.get(pk=membership.project.pk))
+    if not form.is_valid():
+        return _page(request, membership, queue_form=form, status=422)
+    set_queue(project=membership.project, actor=membership.user, **form.cleaned_data)
+    messages.success(request, _("The queue is changed."))
+    return redirect("reward-models", slug)
+
+
+def _page(
+    request: HttpRequest,
+    membership: Membership,
+    *,
+    policy_form: PolicyForm | None = None,
+    queue_form: QueueForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    project = membership.project
+    runs = TrainingRun.objects.filter(project=project).select_related("job", "reward_model", "created_by")
+    versions = RewardModel.objects.filter(project=project).select_related("parent", "snapshot", "training_run")
+    context: dict[str, Any] = {
+        "membership": membership,
+        "versions": versions.order_by("-version"),
+        "runs": runs.defer("history").order_by("-id")[:RUNS_SHOWN],
+        "labels": trainable_labels(project),
+        "min_labels": MIN_LABELS,
+        "policy_form": policy_form or PolicyForm(instance=_policy_of(project)),
+        "queue_form": queue_form or QueueForm(instance=project),
+    }
+    return render(request, "reward_models/reward_models.html", context, status=status)
+
+
+def _policy_of(project: Project) -> RetrainPolicy:
+    return RetrainPolicy.objects.filter(project=project).first() or RetrainPolicy(project=project)
