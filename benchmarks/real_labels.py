@@ -125,7 +125,7 @@ def main() -> int:
         print(f"Skipped: {options.data} does not hold {TRAIN_FILE}.")
         return 0
     with tempfile.TemporaryDirectory(prefix="tiebreak-bench-") as folder:
-        os.environ.update(TIEBREAK_VAR=folder, DJANGO_SETTINGS_MODULE="config.settings", CELERY_BROKER_URL="memory://")
+        os.environ.update(TIEBREAK_VAR=folder, DJANGO_SETTINGS_MODULE="config.settings", CELERY_BROKER_URL="memory://localhost")
         os.chmod(folder, 0o755)  # the embedded PostgreSQL may run as a user of its own
         import django
         from django.core.management import call_command

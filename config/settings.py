@@ -120,8 +120,8 @@ if EMBEDDED:
 else:
     DATABASES = {"default": {**env.db("DATABASE_URL"), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
 
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "pgmq://")
-"""`pgmq://` keeps the messages in the database itself; `amqp://…` and `redis://…` name a broker of their own."""
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "pgmq://localhost")
+"""`pgmq://localhost` keeps messages in the database, wherever that is; `amqp://…` and `redis://…` name brokers."""
 
 # --- Jobs (apps.jobs): how long a silent worker keeps a job, and how often it must be heard ---
 JOB_LEASE_SECONDS = env.int("JOB_LEASE_SECONDS", 45)

@@ -10,7 +10,7 @@ from config.settings import *  # noqa: F403
 from config.settings import STORAGES
 
 _FILES = Path(tempfile.mkdtemp(prefix="tiebreak-test-"))
-CELERY_BROKER_URL = "memory://"
+CELERY_BROKER_URL = "memory://localhost"
 CACHE_DIR, RUNS_DIR = _FILES / "cache", _FILES / "runs"
 STORAGES = {
     **STORAGES,

@@ -37,12 +37,15 @@ _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="hl-")
 _ALIGNED = {"text-align:left": "at-start", "text-align:center": "at-center", "text-align:right": "at-end"}
 
 
-def render_markdown(text: str) -> SafeString:
-    """Return safe HTML for any text; what cannot be rendered, or is too long to be, is shown as it is."""
+def render_markdown(text: str, *, hard_wrapped: bool = False) -> SafeString:
+    """Return safe HTML for any text; what cannot be rendered, or is too long to be, is shown as it is.
+
+    In messages a line break is meant; in a `hard_wrapped` document it only keeps lines short.
+    """
     if len(text) > MAX_CHARS:
         return raw_text(text)
     try:
-        return mark_safe(_CLEANER.clean(_MARKDOWN.render(text)))  # noqa: S308  (nh3's allow-list stands right here)
+        return mark_safe(_CLEANER.clean((_DOCUMENT if hard_wrapped else _MESSAGE).render(text)))  # noqa: S308  (nh3's allow-list stands right here)
     except (ValueError, IndexError, RecursionError, KeyError):
         # A parser that trips over somebody's text must not hide that text from the person who judges it.
         return raw_text(text)
@@ -121,9 +124,8 @@ def _render_table_close(
     return renderer.renderToken(tokens, index, options, env) + "</div>"
 
 
-def _make_parser() -> MarkdownIt:
-    # GitHub's dialect; every line break counts, as models mean it.
-    parser = MarkdownIt("commonmark", {"html": False, "linkify": True, "breaks": True, "maxNesting": 60})
+def _make_parser(*, breaks: bool) -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": True, "breaks": breaks, "maxNesting": 60})
     parser.enable(["table", "strikethrough", "linkify"])
     # Bare words such as `config.py` are not addresses; only what starts with a scheme becomes a link.
     parser.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
@@ -141,4 +143,5 @@ def _make_parser() -> MarkdownIt:
     return parser
 
 
-_MARKDOWN = _make_parser()
+_MESSAGE = _make_parser(breaks=True)
+_DOCUMENT = _make_parser(breaks=False)

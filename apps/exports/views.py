@@ -18,7 +18,7 @@ from apps.jobs.services import live_queues
 from apps.projects.access import SEES_RESULTS, get_membership
 from apps.projects.models import Project
 
-PAGE = 50
+PAGE = 20
 STOP_POLLING = 286
 
 
@@ -38,10 +38,12 @@ def snapshots(request: HttpRequest, slug: str) -> HttpResponse:
                     form.add_error(None, error.detail)
         status = 422
     rows = Snapshot.objects.filter(project=membership.project).select_related("job", "created_by").order_by("-id")
+    page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     context = {
         "membership": membership,
         "form": form,
-        "page": Paginator(rows, PAGE).get_page(request.GET.get("page")),
+        "page": page,
+        "rows": [(made, _formats(made.manifest)) for made in page],
     }
     return render(request, "exports/snapshots.html", context, status=status)
 
@@ -93,7 +95,7 @@ def _snapshot_of(project: Project, snapshot_id: int) -> Snapshot:
 def _formats(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """Group the manifest's files by format, with what each format leaves out and why."""
     formats: dict[str, dict[str, Any]] = {}
-    for name, entry in manifest.get("files", {}).items():
+    for name, entry in sorted(manifest.get("files", {}).items()):
         export_format, file = name.split("/", 1)
         group = formats.setdefault(
             export_format,

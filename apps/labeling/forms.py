@@ -140,7 +140,7 @@ class SubmittedRow:
         shown = canonical.canonical(swapped=annotation.swapped)  # its own inverse
         return cls(
             annotation.submitted_at,
-            str(annotation.comparison.prompt),
+            str(annotation.comparison.prompt.messages[-1]["content"]),
             preference_sentence(shown.preference),
             shown.justification,
         )

@@ -16,11 +16,11 @@ class PolicyForm(forms.ModelForm):
         model = RetrainPolicy
         fields = ("every_labels", "every_hours", "promotion", "min_gain", "recipe")
         labels = {
-            "every_labels": _("Every so many new labels"),
-            "every_hours": _("Every so many hours"),
+            "every_labels": _("After this many new labels"),
+            "every_hours": _("After this many hours"),
             "promotion": _("Promote a new version"),
             "min_gain": _("Least gain in accuracy"),
-            "recipe": _("Recipe (JSON): what differs from the default"),
+            "recipe": _("Recipe (JSON)"),
         }
         widgets = {"recipe": forms.Textarea(attrs={"rows": 4, "class": "mono", "spellcheck": "false"})}
 

@@ -54,6 +54,7 @@ document.addEventListener("submit", (event) => {
 
 document.addEventListener("htmx:load", ({ target }) => upgrade(target));
 upgrade(document);
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 // Without JavaScript the server opens a dialog in the page; with it, the same dialog is modal.
 function upgrade(root) {

@@ -83,7 +83,15 @@ def test_a_wrong_page_size_is_422(api, size):
 
 @pytest.mark.parametrize(
     "cursor",
-    ["", "x", "\x00", "WzFd", encode_cursor(("after", 2**63)), encode_cursor(("up", 1)), encode_cursor(("after", True))],
+    [
+        "",
+        "x",
+        "\x00",
+        "WzFd",
+        encode_cursor(("after", 2**63)),
+        encode_cursor(("up", 1)),
+        encode_cursor(("after", True)),
+    ],
 )
 def test_a_wrong_cursor_is_422(api, cursor):
     assert pointers(api.get(PATH, query_params={"cursor": cursor})) == ["/cursor"]

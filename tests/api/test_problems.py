@@ -12,7 +12,9 @@ from tests.api.conftest import Api, pointers, problem
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v2/projects/", "/api/v1/", "/api/v1/nothing", "/api/v1/projects"])
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/", "/api/v2/projects/", "/api/v1/", "/api/v1/nothing", "/api/v1/projects"]
+)
 @pytest.mark.parametrize("method", ["get", "post", "options"])
 def test_an_unknown_address_is_a_404_problem_whoever_asks(path, method):
     assert "no such address" in problem(getattr(Client(), method)(path), 404)["detail"]

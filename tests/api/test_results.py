@@ -45,7 +45,7 @@ def test_neither_valid_is_a_word_not_a_number(manager, project, django_user_mode
         assignment = lease_next(project=project, annotator=person, resume=False)
         submit_annotation(assignment=assignment, body=answer(preference="neither"))
     row = row_of(Api(manager), "bad")
-    assert row["consensus"] == {"preference": "neither", "status": "neither", "excluded_reason": None}
+    assert (row["consensus"]["preference"], row["consensus"]["status"]) == ("neither", "neither")
     assert (row["state"], row["annotation_count"]) == ("complete", 3)
 
 
@@ -106,9 +106,7 @@ def test_annotations_cost_the_same_for_many(world, manager, django_user_model, d
     for number in range(2):
         person = django_user_model.objects.create(username=f"p{number}")
         ComparisonFactory(project=world.project)
-        submit_annotation(
-            assignment=lease_next(project=world.project, annotator=person, resume=False), body=answer()
-        )
+        submit_annotation(assignment=lease_next(project=world.project, annotator=person, resume=False), body=answer())
     api = Api(manager)
     api.get("projects/tides/annotations/")
     with django_assert_num_queries(3):  # token, membership, page
@@ -126,7 +124,9 @@ def test_scorers_are_listed(world, researcher):
     assert "config" not in body
 
 
-@pytest.mark.parametrize(("body", "pointer"), [({"kind": "reward_model"}, "/kind"), ({"kind": "x"}, "/kind"), ({}, "/kind")])
+@pytest.mark.parametrize(
+    ("body", "pointer"), [({"kind": "reward_model"}, "/kind"), ({"kind": "x"}, "/kind"), ({}, "/kind")]
+)
 def test_a_scorer_is_not_configured_by_hand(world, manager, body, pointer):
     reply = Api(manager).post("projects/tides/scorers/", body)
     assert pointers(reply) == [pointer]

@@ -75,7 +75,9 @@ def test_a_wrong_selection_is_422_and_stores_nothing(api, project, change, point
 
 def test_snapshots_are_listed(api, world, django_assert_num_queries):
     rows = api.get("projects/tides/snapshots/").json()["results"]
-    assert [row["id"] for row in rows] == [str(pk) for pk in Snapshot.objects.order_by("pk").values_list("pk", flat=True)]
+    assert [row["id"] for row in rows] == [
+        str(pk) for pk in Snapshot.objects.order_by("pk").values_list("pk", flat=True)
+    ]
     assert (rows[0]["name"], rows[0]["ready"], rows[1]["ready"]) == ("first", True, False)
     with django_assert_num_queries(3):  # token, membership, page
         api.get("projects/tides/snapshots/")
@@ -146,7 +148,9 @@ def test_a_range_behind_the_end_is_416(api, file, wanted):
     assert reply.headers["Content-Range"] == f"bytes */{entry['bytes']}"
 
 
-@pytest.mark.parametrize("wanted", ["bytes=5-2", "bytes=a-b", "bytes=-", "lines=0-1", "bytes=0-1,3-4", "bytes=" + "9" * 99 + "-"])
+@pytest.mark.parametrize(
+    "wanted", ["bytes=5-2", "bytes=a-b", "bytes=-", "lines=0-1", "bytes=0-1,3-4", "bytes=" + "9" * 99 + "-"]
+)
 def test_a_range_that_is_none_is_ignored(api, file, wanted):
     assert api.get(file[0], headers={"Range": wanted}).status_code == 200
 

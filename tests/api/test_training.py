@@ -161,4 +161,5 @@ def test_long_names_fit_into_the_archive(api, world, tmp_path):
     reply = api.get(f"reward-models/{world.model.pk}/archive/")
     data = reply.getvalue()
     assert reply.headers["Content-Length"] == str(len(data))
-    assert tarfile.open(fileobj=io.BytesIO(data)).getnames() == [f"tides-reward-model-1/{name}"]
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert archive.getnames() == [f"tides-reward-model-1/{name}"]

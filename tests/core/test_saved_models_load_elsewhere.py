@@ -116,8 +116,9 @@ def test_a_saved_folder_scores_without_the_backbone_it_came_from(
     assert np.isfinite(ours(folder, cache)).all()
 
 
-def test_a_saved_folder_holds_no_pickle_and_can_be_read_by_everyone(make_run: Any, train: Any) -> None:
-    folder = trained(make_run, train)
+@pytest.mark.parametrize("pooling", ["mean", "pooler"])
+def test_a_saved_folder_holds_no_pickle_and_can_be_read_by_everyone(pooling: str, make_run: Any, train: Any) -> None:
+    folder = trained(make_run, train, pooling=pooling)
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert {file.suffix for file in files} == {".json", ".safetensors", ".md"}
     assert all(file.stat().st_mode & 0o044 == 0o044 for file in files)

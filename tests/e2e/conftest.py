@@ -1,14 +1,22 @@
 """One running Tiebreak for all browser tests of a session."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import Runner, running_tiebreak
+from tests.e2e.running import Runner, running_tiebreak, var_folder
 
 
 @pytest.fixture(scope="session")
-def tiebreak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+def tiebreak() -> Iterator[Runner]:
     """Start the demo on a folder of its own; tests share its data, so each makes the project that it changes."""
-    with running_tiebreak(tmp_path_factory.mktemp("tiebreak") / "var") as running:
+    with var_folder() as var, running_tiebreak(var, environment={"SCORING_BATCH": "8"}) as running:
         yield running
+
+
+@pytest.fixture
+def var() -> Iterator[Path]:
+    """Yield a folder for a runner of one's own."""
+    with var_folder() as folder:
+        yield folder

@@ -1,9 +1,12 @@
 """A researcher's script: the REST API over real HTTP."""
 
+import logging
 import time
 from typing import Any
 
 import httpx
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # a line per poll buries what went wrong
 
 
 class Rest:

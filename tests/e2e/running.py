@@ -1,10 +1,12 @@
 """Tiebreak as a user runs it: the real runner, with its own folder, database and port."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+
+from apps.pages.demo import PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS, STOP_SECONDS = 150, 60
@@ -21,6 +25,8 @@ COMMANDS = {"web": "config.wsgi", "cpu": "cpu@%h", "gpu": "gpu@%h", "beat": "bea
 
 class Runner:
     """A running `python -m config.demo`."""
+
+    password = PASSWORD
 
     def __init__(self, var: Path, port: int, environment: Mapping[str, str]) -> None:
         self.var, self.base_url = var, f"http://127.0.0.1:{port}"
@@ -108,6 +114,20 @@ def running_tiebreak(
         yield runner
     finally:
         runner.stop()
+
+
+@contextmanager
+def var_folder() -> Iterator[Path]:
+    """Yield an empty folder for a runner, removed afterwards.
+
+    Not below pytest's temporary folder: the next session of pytest on this machine makes that unreadable for the
+    account that PostgreSQL runs under when tests run as root.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="tiebreak-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:

@@ -1,5 +1,6 @@
 """`make demo` from the first start to the last process: what its runner promises, in one life and a second one."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -19,8 +20,6 @@ RESTART_SECONDS = 20
 
 def run_once(**environment: str) -> subprocess.CompletedProcess[str]:
     """Run a runner that is expected to give up at once."""
-    import os
-
     return subprocess.run(
         [sys.executable, "-m", "config.demo"],
         cwd=ROOT,
@@ -42,8 +41,7 @@ def count_comparisons(runner: Runner) -> int:
 
 
 @pytest.mark.timeout(420)
-def test_the_demo_starts_serves_recovers_stops_and_starts_again_with_its_data(tmp_path: Path) -> None:
-    var = tmp_path / "var"
+def test_the_demo_starts_serves_recovers_stops_and_starts_again_with_its_data(var: Path) -> None:
     with running_tiebreak(var) as runner:
         assert status(f"{runner.base_url}/readyz") == 200
         assert all(f"{name} " in runner.output for name in ACCOUNTS)
@@ -63,7 +61,7 @@ def test_the_demo_starts_serves_recovers_stops_and_starts_again_with_its_data(tm
         new = runner.processes()["gpu"]
         assert new.pid != old.pid
         assert runner.stop() == 0
-    assert not processes_of(var)
+    assert not processes_of(var), runner.output
     assert "Traceback" not in runner.output
 
     began = time.monotonic()
@@ -71,13 +69,13 @@ def test_the_demo_starts_serves_recovers_stops_and_starts_again_with_its_data(tm
         assert time.monotonic() - began < RESTART_SECONDS
         assert count_comparisons(runner) == 76
         assert runner.stop(signal.SIGTERM) == 0
-    assert not processes_of(var)
+    assert not processes_of(var), runner.output
 
 
-def test_a_taken_port_gets_a_sentence_with_the_way_out(tmp_path: Path) -> None:
+def test_a_taken_port_gets_a_sentence_with_the_way_out(var: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        done = run_once(TIEBREAK_VAR=str(tmp_path / "var"), PORT=str(port))
+        done = run_once(TIEBREAK_VAR=str(var), PORT=str(port))
     assert done.returncode == 1
     assert f"Port {port} is taken" in done.stderr
     assert f"PORT={port + 1} make demo" in done.stderr

@@ -23,7 +23,7 @@ def rows(count, labeled):
         row = {
             "external_id": f"{count}-{number}",
             "messages": [{"role": "user", "content": f"Write about tides, take {number}."}],
-            "responses": [{"text": text(250)}, {"text": text(250)}],
+            "responses": [{"text": text(120)}, {"text": text(120)}],
         }
         if labeled:
             row["annotations"] = [{"annotator": f"a{n}", "preference": -2} for n in range(3)]
@@ -34,7 +34,7 @@ def rows(count, labeled):
 def rest(tiebreak):
     rest = Rest(tiebreak.base_url, tiebreak.token("manager", "admin"))
     rest.post("projects/", {"name": "Killed", "slug": SLUG})
-    imported = rest.post(f"projects/{SLUG}/imports/", {"items": list(rows(120, labeled=True))})
+    imported = rest.post(f"projects/{SLUG}/imports/", {"items": list(rows(60, labeled=True))})
     rest.finished(imported["job"])
     return rest
 
@@ -48,7 +48,7 @@ def kill_gpu_worker_when(tiebreak, rest, job, condition):
 
 
 def test_training_and_scoring_survive_a_killed_worker(tiebreak, rest):
-    run = rest.post(f"projects/{SLUG}/training-runs/", {"recipe": {"batch_tokens": 1024}})
+    run = rest.post(f"projects/{SLUG}/training-runs/", {"recipe": {"batch_tokens": 512}})
     kill_gpu_worker_when(
         tiebreak,
         rest,
@@ -59,18 +59,18 @@ def test_training_and_scoring_survive_a_killed_worker(tiebreak, rest):
     (model,) = rest.all(f"projects/{SLUG}/reward-models/")
     assert model["version"] == 1
     rest.idle(SLUG)
-    assert_each_response_scored_once(rest, 240)
+    assert_each_response_scored_once(rest, 120)
 
-    imported = rest.post(f"projects/{SLUG}/imports/", {"items": list(rows(150, labeled=False))})
+    imported = rest.post(f"projects/{SLUG}/imports/", {"items": list(rows(80, labeled=False))})
     rest.finished(imported["job"])
     scoring = wait_for(
         lambda: next(
             (j for j in rest.all(f"projects/{SLUG}/jobs/") if j["kind"] == "scoring" and j["state"] == "running"), None
         )
     )
-    kill_gpu_worker_when(tiebreak, rest, scoring, lambda job: 240 < job["progress"]["done"] < job["progress"]["total"])
+    kill_gpu_worker_when(tiebreak, rest, scoring, lambda job: 120 < job["progress"]["done"] < job["progress"]["total"])
     rest.finished(scoring)
-    assert_each_response_scored_once(rest, 540)
+    assert_each_response_scored_once(rest, 280)
 
 
 def assert_each_response_scored_once(rest, count):

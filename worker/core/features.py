@@ -141,9 +141,7 @@ def cached_features(
     keys = [feature_key(backbone.revision, prompt, response) for prompt, response in pairs]
     texts = dict(zip(keys, pairs, strict=True))
     found = cache.get_many(list(texts))
-    # In the order of their keys, so that equal lengths are batched the same way whatever order the caller
-    # had.
-    missing = sorted(key for key in texts if key not in found)
+    missing = [key for key in texts if key not in found]
     hits, total = len(found), len(texts)
     report = on_progress or (lambda done, total, hits, computed: None)
     report(hits, total, hits, 0)

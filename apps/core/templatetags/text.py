@@ -17,15 +17,21 @@ def markdown(text: str) -> SafeString:
 
 
 @register.filter
-def percent(share: float | None, digits: int = 1) -> str:
+def document(text: str) -> SafeString:
+    """Render Markdown that was written in lines of limited length."""
+    return render_markdown(text, hard_wrapped=True)
+
+
+@register.filter
+def percent(share: float | str | None, digits: int = 1) -> str:
     """Return a share of 1 as percent; a dash when it was not measured."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return "–" if share in (None, "") else f"{100 * share:.{digits}f} %"
 
 
 @register.filter
 def signed(value: float | None) -> str:
     """Return a number with its sign, and a real minus."""
-    return "–" if value is None else f"{value:+g}".replace("-", "−")
+    return "–" if value in (None, "") else f"{value:+g}".replace("-", "−") if value else "0"
 
 
 @register.filter

@@ -36,7 +36,7 @@ class Command(BaseCommand):
         except AppError as error:
             raise CommandError(error.detail) from error
         for row in report.errors[:SHOWN_ERRORS]:
-            self.stderr.write(f"line {row["line"]}: {row["field"] or "row"}: {row["reason"]}")
+            self.stderr.write(f"line {row['line']}: {row['field'] or 'row'}: {row['reason']}")
         if report.rejected > SHOWN_ERRORS:
             self.stderr.write(f"… and {report.rejected - SHOWN_ERRORS} more")
         counts = {name: getattr(report, name) for name in ("created", "updated", "unchanged", "rejected")}

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import AppError
-from apps.core.text import why_unstorable
+from apps.core.json_values import why_unstorable
 from apps.jobs.services import worker_seen
 from apps.projects.models import Project
 from apps.reward_models.services import start_training

@@ -1,0 +1,40 @@
+# Each target sets up what it needs (setup.sh): .venv, packages, for `make test` a browser too.
+
+DATA ?= ../shared/data
+
+.PHONY: help demo test lint format bench
+
+help:
+	@echo "make demo     run everything on this machine with the demo project (PORT=8000)"
+	@echo "make test     run every test (PYTEST_ARGS=\"-k name\" for some, TEST_PROCESSES=2 for two at a time)"
+	@echo "make lint     check style, types, templates, import contracts and migrations"
+	@echo "make format   format code and templates"
+	@echo "make bench    run the benchmarks (DATA=folder of the UKPConvArg1 files)"
+
+demo:
+	@./setup.sh embedded,worker
+	@exec .venv/bin/python -m config.demo
+
+test:
+	@./setup.sh embedded,worker,test browser
+	@.venv/bin/python -m pytest -n $(or $(TEST_PROCESSES),0) $(PYTEST_ARGS)
+
+lint:
+	@./setup.sh embedded,worker,test,lint
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy apps config worker
+	.venv/bin/djlint --quiet --check --lint templates
+	.venv/bin/lint-imports
+	.venv/bin/python manage.py makemigrations --check --dry-run
+
+format:
+	@./setup.sh embedded,worker,test,lint
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	.venv/bin/djlint --quiet --reformat templates
+
+bench:
+	@./setup.sh embedded,worker,test
+	.venv/bin/python -m benchmarks.real_labels --data $(DATA)
+	.venv/bin/python -m benchmarks.reward_model --data $(DATA)

@@ -1,0 +1,34 @@
+"""Admin of reward models, training runs and policies."""
+
+from django.contrib import admin
+
+from apps.core.admin import ReadOnlyAdmin
+from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
+
+
+@admin.register(RewardModel)
+class RewardModelAdmin(ReadOnlyAdmin):
+    """Immutable versions; promote them on the project's page."""
+
+    list_display = ("project", "version", "state", "decision", "promoted_at", "created_at")
+    list_filter = ("state",)
+    list_select_related = ("project",)
+    search_fields = ("project__slug", "recipe_hash")
+
+
+@admin.register(TrainingRun)
+class TrainingRunAdmin(ReadOnlyAdmin):
+    """Trainings with what was measured on the way."""
+
+    list_display = ("id", "project", "trigger", "labels", "created_by", "created_at")
+    list_filter = ("trigger",)
+    list_select_related = ("project", "created_by")
+    search_fields = ("project__slug",)
+
+
+@admin.register(RetrainPolicy)
+class RetrainPolicyAdmin(ReadOnlyAdmin):
+    """When projects retrain by themselves; changed on the project's page, which checks the recipe."""
+
+    list_display = ("project", "every_labels", "every_hours", "promotion", "min_gain")
+    list_select_related = ("project",)
