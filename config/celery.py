@@ -40,7 +40,12 @@ def broker_transport_options() -> dict[str, Any]:
     }
 
 
-UPKEEP = ("tiebreak.resend_jobs", "tiebreak.expire_leases", "tiebreak.check_retrain_policies")
+UPKEEP = (
+    "tiebreak.resend_jobs",
+    "tiebreak.expire_leases",
+    "tiebreak.refresh_consensus",
+    "tiebreak.check_retrain_policies",
+)
 
 app = Celery("tiebreak")
 app.conf.update(
@@ -70,6 +75,7 @@ app.conf.update(
     beat_schedule={
         "resend-jobs": {"task": "tiebreak.resend_jobs", "schedule": settings.BEAT_RESEND_SECONDS},
         "expire-leases": {"task": "tiebreak.expire_leases", "schedule": 60.0},
+        "refresh-consensus": {"task": "tiebreak.refresh_consensus", "schedule": 60.0},
         "check-retrain-policies": {"task": "tiebreak.check_retrain_policies", "schedule": settings.BEAT_POLICY_SECONDS},
     },
 )

@@ -1,6 +1,9 @@
 """Settings of every process. Without any variable set, everything runs embedded on one machine (`.env.example`)."""
 
+import contextlib
+import os
 import secrets
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,8 +29,11 @@ def _secret_key() -> str:
     path = VAR_DIR / "secret_key"
     if not path.exists():
         VAR_DIR.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(50))
+        with tempfile.NamedTemporaryFile("w", dir=VAR_DIR) as draft:  # readable by its owner only
+            draft.write(secrets.token_urlsafe(50))
+            draft.flush()
+            with contextlib.suppress(FileExistsError):  # another process was a moment faster
+                os.link(draft.name, path)
     return path.read_text()
 
 
@@ -149,7 +155,12 @@ def _artifact_storage(url: str) -> dict[str, Any]:
         raise environ.ImproperlyConfigured(f"ARTIFACTS_URL must look like s3://bucket/prefix, not {url!r}.")
     return {
         "BACKEND": "storages.backends.s3.S3Storage",
-        "OPTIONS": {"bucket_name": parts.netloc, "location": parts.path.strip("/"), "file_overwrite": True},
+        "OPTIONS": {
+            "bucket_name": parts.netloc,
+            "location": parts.path.strip("/"),
+            "file_overwrite": True,
+            "max_memory_size": 8 << 20,
+        },
     }
 
 
@@ -172,6 +183,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 
 # --- Language and time ---
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English")]
 USE_TZ = True
 TIME_ZONE = "UTC"
 

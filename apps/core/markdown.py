@@ -128,6 +128,7 @@ def _make_parser(*, breaks: bool) -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": True, "breaks": breaks, "maxNesting": 60})
     parser.enable(["table", "strikethrough", "linkify"])
     # Bare words such as `config.py` are not addresses; only what starts with a scheme becomes a link.
+    assert parser.linkify is not None  # noqa: S101  (for the type checker: linkify-it-py is installed)
     parser.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
     for name, rule in (
         ("fence", _render_fence),

@@ -19,8 +19,8 @@ class SnapshotForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Refuse shares that do not add up."""
         cleaned = super().clean() or {}
-        shares = [cleaned.get("train"), cleaned.get("validation")]
-        if None not in shares and abs(sum(shares) - 1) > 1e-6:
+        train, validation = cleaned.get("train"), cleaned.get("validation")
+        if train is not None and validation is not None and abs(train + validation - 1) > 1e-6:
             self.add_error("validation", _("The two shares must add up to 1."))
         return cleaned
 

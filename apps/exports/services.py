@@ -153,9 +153,11 @@ def _parse_selection(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if not isinstance(filters, dict) or set(filters) - FILTERS:
         errors.append(FieldError("/filters", f"Known filters are {', '.join(sorted(FILTERS))}."))
     elif "domain" in filters and not (
-        isinstance(filters["domain"], list) and all(isinstance(domain, str) for domain in filters["domain"])
+        isinstance(filters["domain"], list)
+        and filters["domain"]
+        and all(isinstance(domain, str) for domain in filters["domain"])
     ):
-        errors.append(FieldError("/filters/domain", "Expected a list of domains."))
+        errors.append(FieldError("/filters/domain", "Expected a list of one or more domains."))
     if errors:
         raise InvalidInput("The snapshot cannot be made like this.", errors)
     return str(name).strip(), {"splits": splits, "seed": seed, "filters": filters}

@@ -3,11 +3,12 @@
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import FileResponse, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
+from apps.accounts.requests import PageRequest
 from apps.core.errors import InvalidInput, NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
@@ -24,7 +25,7 @@ STOP_POLLING = 286
 
 @signed_in
 @require_http_methods(["GET", "POST"])
-def snapshots(request: HttpRequest, slug: str) -> HttpResponse:
+def snapshots(request: PageRequest, slug: str) -> HttpResponse:
     """List the snapshots and make one."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     form, status = SnapshotForm(request.POST or None), 200
@@ -50,7 +51,7 @@ def snapshots(request: HttpRequest, slug: str) -> HttpResponse:
 
 @signed_in
 @require_GET
-def snapshot(request: HttpRequest, slug: str, snapshot_id: int) -> HttpResponse:
+def snapshot(request: PageRequest, slug: str, snapshot_id: int) -> HttpResponse:
     """Show a snapshot's files and what was left out; polled until they are written."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     shown = _snapshot_of(membership.project, snapshot_id)
@@ -69,7 +70,7 @@ def snapshot(request: HttpRequest, slug: str, snapshot_id: int) -> HttpResponse:
 
 @signed_in
 @require_GET
-def snapshot_file(request: HttpRequest, slug: str, snapshot_id: int, export_format: str, split: str) -> FileResponse:
+def snapshot_file(request: PageRequest, slug: str, snapshot_id: int, export_format: str, split: str) -> FileResponse:
     """Stream one file of a snapshot as a download."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     shown = _snapshot_of(membership.project, snapshot_id)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import IO, Any
 
 from apps.core.json_values import is_whole, why_unstorable
@@ -12,7 +13,10 @@ from apps.prompts.models import json_hash
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_RESPONSES = 8
+MAX_ANNOTATIONS = 50
+MAX_ARRAY_BYTES = 64 * 1024 * 1024
 ROLES = ("system", "user", "assistant")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class BadRow(Exception):
@@ -50,13 +54,15 @@ class ImportedPair:
 
 def read_lines(stream: IO[bytes]) -> Iterator[tuple[int, object]]:
     """Yield (line number, JSON value or BadRow) of a JSON-lines file, or of a file that is one JSON array."""
-    first = stream.read(1)
-    while first.isspace():
-        first = stream.read(1)
+    number, first = 0, stream.read(1)
+    while first.isspace() or first in _BYTE_ORDER_MARK:
+        number += first == b"\n"
+        if not (first := stream.read(1)):
+            return
     if first == b"[":
-        yield from _read_array(first + stream.read())
+        yield from _read_array(first + stream.read(MAX_ARRAY_BYTES))
         return
-    number, rest = 0, first
+    rest = first
     while True:
         line = rest + stream.readline(MAX_LINE_BYTES + 1)
         rest = b""
@@ -98,7 +104,7 @@ def parse_row(row: object) -> list[ImportedPair]:
     if len(pairs) > 1 and (row.get("annotations") or row.get("gold") is not None):
         raise BadRow("/annotations", "Labels need a row with one pair; this one has several.")
     gold = row.get("gold")
-    if gold is not None and gold not in range(-3, 4):
+    if gold is not None and not (is_whole(gold) and -3 <= gold <= 3):
         raise BadRow("/gold", "Expected a preference from -3 to 3, or null.")
     annotations = _annotations(row.get("annotations") or [])
     built = []
@@ -121,13 +127,17 @@ def parse_row(row: object) -> list[ImportedPair]:
 
 
 def _read_array(content: bytes) -> Iterator[tuple[int, object]]:
+    if len(content) > MAX_ARRAY_BYTES:
+        limit = MAX_ARRAY_BYTES // 1024 // 1024
+        yield 1, BadRow("", f"A JSON array may have {limit} MiB; longer files must be JSON lines.")
+        return
     rows = _parse(content)
     yield from enumerate(rows if isinstance(rows, list) else [rows], start=1)
 
 
 def _parse(content: bytes) -> object:
     try:
-        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite)
     except UnicodeDecodeError:
         return BadRow("", "The line is not UTF-8.")
     except RecursionError:
@@ -138,6 +148,13 @@ def _parse(content: bytes) -> object:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        raise ValueError(f"{digits} is too large a number")
+    return number
 
 
 def _messages(row: dict[str, Any]) -> list[dict[str, str]]:
@@ -186,8 +203,8 @@ def _pairs(row: dict[str, Any], count: int) -> list[tuple[int, int]]:
 
 
 def _annotations(items: object) -> tuple[ImportedAnnotation, ...]:
-    if not isinstance(items, list):
-        raise BadRow("/annotations", "Expected a list.")
+    if not isinstance(items, list) or len(items) > MAX_ANNOTATIONS:
+        raise BadRow("/annotations", f"Expected a list of at most {MAX_ANNOTATIONS} labels.")
     annotations = [_annotation(item, f"/annotations/{index}") for index, item in enumerate(items)]
     if len({annotation.annotator for annotation in annotations}) != len(annotations):
         raise BadRow("/annotations", "One annotator has two labels for the same pair.")

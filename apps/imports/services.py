@@ -3,6 +3,7 @@
 import json
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -11,12 +12,13 @@ from typing import IO, Any
 
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.core.artifacts import artifact_storage, store_file
-from apps.core.errors import Conflict
 from apps.imports.models import Import
-from apps.imports.rows import BadRow, ImportedPair, parse_row, read_lines
+from apps.imports.rows import BadRow, ImportedAnnotation, ImportedPair, parse_row, read_lines
 from apps.jobs.services import enqueue
 from apps.labeling.consensus import settle
 from apps.labeling.models import Annotation, Assignment, QueueItem
@@ -89,7 +91,7 @@ def import_stream(
     on_batch: Callable[[int], None] = lambda rows: None,
 ) -> ImportReport:
     """Import JSON lines or a JSON array and return the report; `accounts` maps annotators to real accounts."""
-    report = ImportReport()
+    report, seen = ImportReport(), set[int]()
     lines, read = read_lines(stream), 0
     while batch := list(islice(lines, BATCH)):
         pairs: list[tuple[int, ImportedPair]] = []
@@ -98,7 +100,7 @@ def import_stream(
                 pairs += [(line, pair) for pair in parse_row(row)]
             except BadRow as bad:
                 report.reject(line, bad.field, bad.reason)
-        _import_pairs(project, pairs, report, accounts or {})
+        _import_pairs(project, pairs, report, accounts or {}, seen)
         read += len(batch)
         on_batch(read)
     return report
@@ -106,21 +108,85 @@ def import_stream(
 
 @transaction.atomic
 def _import_pairs(
-    project: Project, pairs: list[tuple[int, ImportedPair]], report: ImportReport, accounts: Mapping[str, User]
+    project: Project,
+    pairs: list[tuple[int, ImportedPair]],
+    report: ImportReport,
+    accounts: Mapping[str, User],
+    seen: set[int],
 ) -> None:
-    """Store one batch. Locks the project, so that two imports of the same rows come one after the other."""
-    Project.objects.select_for_update().get(pk=project.pk)
-    responses = _store_texts(project, [pair for _, pair in pairs])
-    known = {
-        comparison.external_id: comparison
-        for comparison in Comparison.objects.filter(
-            project=project, external_id__in=[pair.external_id for _, pair in pairs]
-        ).prefetch_related("annotations")
-    }
-    new: list[tuple[Comparison, ImportedPair]] = []
+    """Store one batch. Locks the project, so that two imports of the same rows come one after the other.
+
+    `seen` holds hashes of the external ids of the file's earlier rows: wherever batches end, the first row wins.
+    """
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    people = {**_imported_accounts(project, _annotators(pairs) - set(accounts)), **accounts}
+    known = _known(project, [pair.external_id for _, pair in pairs])
+    contents = {external_id: _content(comparison) for external_id, comparison in known.items()}
+    new: list[ImportedPair] = []
+    changed: list[ImportedPair] = []
+    labels: list[tuple[str, ImportedAnnotation]] = []
     for line, pair in pairs:
+        old, content = known.get(pair.external_id), _pair_content(pair)
+        same = contents.get(pair.external_id) == content
+        repeated = hash(pair.external_id) in seen
+        try:
+            strange = next((label.annotator for label in pair.annotations if label.annotator not in people), None)
+            if strange is not None:
+                raise BadRow("/annotations", f"The name {strange!r} belongs to an account of this project.")
+            if repeated and not same:
+                raise BadRow("/external_id", "An earlier row of this file has the same external_id.")
+            if old is not None and not same and old.assignments.exists():
+                raise BadRow(
+                    "/external_id", "Somebody has seen this comparison; a changed row needs a new external_id."
+                )
+            fresh = [] if repeated else _fresh_labels(old, pair)
+        except BadRow as bad:
+            report.reject(line, bad.field, bad.reason)
+            continue
+        seen.add(hash(pair.external_id))
+        contents[pair.external_id] = content
+        labels += [(pair.external_id, label) for label in fresh]
+        if repeated or (same and not fresh):
+            report.unchanged += 1
+        elif old is None:
+            new.append(pair)
+            report.created += 1
+        else:
+            if not same:
+                changed.append(pair)
+            report.updated += 1
+    stored = known | _store_comparisons(project, new, changed, known)
+    _store_annotations(project, [(stored[external_id], label) for external_id, label in labels], people)
+
+
+def _known(project: Project, external_ids: list[str]) -> dict[str, Comparison]:
+    """Return the comparisons that are there already, with their queue items locked: nobody leases them meanwhile."""
+    found = Comparison.objects.filter(project=project, external_id__in=external_ids)
+    list(QueueItem.objects.select_for_update().filter(comparison__in=found).order_by("pk"))
+    rows = found.select_related("prompt", "response_1", "response_2").prefetch_related("annotations__annotator")
+    return {comparison.external_id: comparison for comparison in rows}
+
+
+def _fresh_labels(old: Comparison | None, pair: ImportedPair) -> list[ImportedAnnotation]:
+    """Return the labels that are not there yet; raise BadRow for one that says something else than the stored one."""
+    if old is None:
+        return list(pair.annotations)
+    stored = {a.annotator.annotator_name: a.answer_hash for a in old.annotations.all() if a.is_current}
+    for index, label in enumerate(pair.annotations):
+        if stored.get(label.annotator, _label_hash(label)) != _label_hash(label):
+            raise BadRow(f"/annotations/{index}", f"{label.annotator!r} has another label for this comparison already.")
+    return [label for label in pair.annotations if label.annotator not in stored]
+
+
+def _store_comparisons(
+    project: Project, new: list[ImportedPair], changed: list[ImportedPair], known: Mapping[str, Comparison]
+) -> dict[str, Comparison]:
+    """Store new comparisons with their queue items and change those that nobody has seen; return them by id."""
+    responses = _store_texts(project, [*new, *changed])
+    rows = {}
+    for pair in [*new, *changed]:
         first, second = (responses[_response_key(pair, side)] for side in (0, 1))
-        row = Comparison(
+        rows[pair.external_id] = Comparison(
             project=project,
             prompt_id=first.prompt_id,
             response_1=first,
@@ -130,40 +196,33 @@ def _import_pairs(
             metadata=pair.metadata,
             gold=pair.gold,
         )
-        old = known.get(pair.external_id)
-        if old is None:
-            known[pair.external_id] = row
-            new.append((row, pair))
-            report.created += 1
-        elif _content(old) == _content(row):
-            report.unchanged += 1
-        elif old.pk is None or old.annotations.exists():
-            reason = (
-                "An earlier row of this file has the same external_id."
-                if old.pk is None
-                else ("The comparison has annotations already; a changed row needs a new external_id.")
-            )
-            report.reject(line, "/external_id", reason)
-        else:
-            row.pk, row.created_at = old.pk, old.created_at
-            row.save()
-            report.updated += 1
-    Comparison.objects.bulk_create([row for row, _ in new], batch_size=BATCH)
-    wanted = project.protocol.annotators
+    replaced: set[int] = set()
+    for pair in changed:
+        old, row = known[pair.external_id], rows[pair.external_id]
+        replaced |= {old.response_1_id, old.response_2_id}
+        row.pk, row.created_at = old.pk, old.created_at
+        row.save()
+    _drop_unused(replaced)
+    Comparison.objects.bulk_create([rows[pair.external_id] for pair in new], batch_size=BATCH)
     QueueItem.objects.bulk_create(
         [
             QueueItem(
-                comparison=row,
+                comparison=rows[pair.external_id],
                 project=project,
-                wanted=max(wanted, len(pair.annotations)),
-                taken=len(pair.annotations),
+                wanted=project.protocol.annotators,
                 shuffle_key=random.random(),  # noqa: S311  (an order, not a secret)
             )
-            for row, pair in new
+            for pair in new
         ],
         batch_size=BATCH,
     )
-    _store_annotations(project, [(row, pair) for row, pair in new if pair.annotations], accounts)
+    return rows
+
+
+def _drop_unused(response_ids: set[int]) -> None:
+    """Delete responses that no comparison has any more, so that no model scores them."""
+    used = Comparison.objects.filter(Q(response_1=OuterRef("pk")) | Q(response_2=OuterRef("pk")))
+    Response.objects.filter(~Exists(used), pk__in=response_ids).delete()
 
 
 def _store_texts(project: Project, pairs: Iterable[ImportedPair]) -> dict[tuple[str, str], Response]:
@@ -188,60 +247,74 @@ def _store_texts(project: Project, pairs: Iterable[ImportedPair]) -> dict[tuple[
         for side in (0, 1)
     }
     Response.objects.bulk_create(rows.values(), ignore_conflicts=True)
+    hashes = {text_hash for _, text_hash in rows}
     return {
         (response.prompt.content_hash, response.content_hash): response
-        for response in Response.objects.select_related("prompt").filter(prompt__in=prompts.values())
+        for response in Response.objects.select_related("prompt").filter(
+            prompt__in=prompts.values(), content_hash__in=hashes
+        )
     }
 
 
 def _store_annotations(
-    project: Project, labeled: list[tuple[Comparison, ImportedPair]], accounts: Mapping[str, User]
+    project: Project, labels: list[tuple[Comparison, ImportedAnnotation]], people: Mapping[str, User]
 ) -> None:
-    if not labeled:
+    """Store labels as submitted assignments, in the order of the file, and settle their comparisons."""
+    if not labels:
         return
-    names = {annotation.annotator for _, pair in labeled for annotation in pair.annotations}
-    people = {**_imported_accounts(project, names - set(accounts)), **accounts}
-    guideline = project.current_guideline()
+    guideline, now = project.current_guideline(), timezone.now()
     assignments, annotations = [], []
-    for comparison, pair in labeled:
-        for label in pair.annotations:
-            assignment = Assignment(
+    for comparison, label in labels:
+        assignment = Assignment(
+            project=project,
+            comparison=comparison,
+            annotator=people[label.annotator],
+            state=Assignment.State.SUBMITTED,
+            swapped=False,
+            drawn="imported",
+            guideline_version=guideline,
+            lease_expires_at=now,
+        )
+        assignments.append(assignment)
+        annotations.append(
+            Annotation(
+                assignment=assignment,
                 project=project,
                 comparison=comparison,
                 annotator=people[label.annotator],
-                state=Assignment.State.SUBMITTED,
-                swapped=False,
-                drawn="imported",
                 guideline_version=guideline,
-                lease_expires_at=comparison.created_at,
+                neither=label.preference is None,
+                preference=label.preference,
+                ratings_1=label.ratings[0],
+                ratings_2=label.ratings[1],
+                justification=label.justification,
+                swapped=False,
+                imported=True,
+                active_seconds=label.active_seconds,
+                answer_hash=_label_hash(label),
+                submitted_at=now,
             )
-            assignments.append(assignment)
-            annotations.append(
-                Annotation(
-                    assignment=assignment,
-                    project=project,
-                    comparison=comparison,
-                    annotator=people[label.annotator],
-                    guideline_version=guideline,
-                    neither=label.preference is None,
-                    preference=label.preference,
-                    ratings_1=label.ratings[0],
-                    ratings_2=label.ratings[1],
-                    justification=label.justification,
-                    swapped=False,
-                    imported=True,
-                    active_seconds=label.active_seconds,
-                    answer_hash=json_hash([label.preference, label.ratings, label.justification]),
-                    submitted_at=comparison.created_at,
-                )
-            )
+        )
+    added = Counter(comparison.pk for comparison, _ in labels)
+    items = list(QueueItem.objects.select_for_update().filter(pk__in=added).order_by("pk"))
+    for item in items:
+        item.taken += added[item.pk]
+        item.wanted = max(item.wanted, item.taken)
+    QueueItem.objects.bulk_update(items, ["taken", "wanted"], batch_size=BATCH)
     Assignment.objects.bulk_create(assignments, batch_size=BATCH)
     Annotation.objects.bulk_create(annotations, batch_size=BATCH)
-    settle(comparison_ids=[comparison.pk for comparison, _ in labeled], protocol=project.protocol)
+    settle(comparison_ids=list(added), protocol=project.protocol)
+
+
+def _annotators(pairs: Iterable[tuple[int, ImportedPair]]) -> set[str]:
+    return {label.annotator for _, pair in pairs for label in pair.annotations}
 
 
 def _imported_accounts(project: Project, names: set[str]) -> dict[str, User]:
-    """Return the named, inactive accounts of imported annotators, made where missing; nobody can sign in to them."""
+    """Return the named, inactive accounts of imported annotators, made where missing; nobody can sign in to them.
+
+    A name whose account belongs to somebody real is left out.
+    """
     usernames = {name: f"{name}@{project.slug}"[:150] for name in sorted(names)}
     User.objects.bulk_create(
         [
@@ -251,14 +324,16 @@ def _imported_accounts(project: Project, names: set[str]) -> dict[str, User]:
         ignore_conflicts=True,
     )
     accounts = User.objects.in_bulk(usernames.values(), field_name="username")
-    for name, username in usernames.items():
-        if accounts[username].imported_name != name:
-            raise Conflict(f"The annotator name {name!r} belongs to another account of this project; rename it.")
+    ours = {name: user for name, username in usernames.items() if (user := accounts[username]).imported_name == name}
     Membership.objects.bulk_create(
-        [Membership(project=project, user=user, role=Membership.Role.ANNOTATOR) for user in accounts.values()],
+        [Membership(project=project, user=user, role=Membership.Role.ANNOTATOR) for user in ours.values()],
         ignore_conflicts=True,
     )
-    return {name: accounts[username] for name, username in usernames.items()}
+    return ours
+
+
+def _label_hash(label: ImportedAnnotation) -> str:
+    return json_hash([label.preference, label.ratings, label.justification])
 
 
 def _response_key(pair: ImportedPair, side: int) -> tuple[str, str]:
@@ -267,9 +342,15 @@ def _response_key(pair: ImportedPair, side: int) -> tuple[str, str]:
 
 def _content(comparison: Comparison) -> tuple[Any, ...]:
     return (
-        comparison.response_1_id,
-        comparison.response_2_id,
+        comparison.prompt.content_hash,
+        comparison.response_1.content_hash,
+        comparison.response_2.content_hash,
         comparison.reference,
         comparison.metadata,
         comparison.gold,
     )
+
+
+def _pair_content(pair: ImportedPair) -> tuple[Any, ...]:
+    prompt, first = _response_key(pair, 0)
+    return prompt, first, json_hash(pair.texts[1]), pair.reference, pair.metadata, pair.gold

@@ -45,13 +45,17 @@ def enqueue(
     With a `key` that an unfinished job of the project has, return that job instead: a button pressed twice is one job.
     A broker that is down delays the job, never loses it: beat sends again what nobody holds.
     """
-    try:
-        with transaction.atomic():
-            job = Job.objects.create(project=project, kind=kind, inputs=inputs, created_by=created_by, key=key)
-    except IntegrityError:
-        return Job.objects.unfinished().get(project=project, key=key)
-    transaction.on_commit(partial(send, job))
-    return job
+    while True:
+        try:
+            with transaction.atomic():
+                job = Job.objects.create(project=project, kind=kind, inputs=inputs, created_by=created_by, key=key)
+        except IntegrityError:
+            unfinished = Job.objects.unfinished().filter(project=project, key=key).first()
+            if unfinished is not None:
+                return unfinished
+            continue  # it finished between the two statements
+        transaction.on_commit(partial(send, job))
+        return job
 
 
 def send(job: Job) -> None:

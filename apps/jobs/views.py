@@ -1,11 +1,12 @@
 """A job's page, and the button that cancels it."""
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
+from apps.accounts.requests import PageRequest
 from apps.core.errors import Conflict, NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
@@ -20,7 +21,7 @@ STOP_POLLING = 286
 
 @signed_in
 @require_GET
-def job(request: HttpRequest, slug: str, job_id: int) -> HttpResponse:
+def job(request: PageRequest, slug: str, job_id: int) -> HttpResponse:
     """Show what a job does, did, or stumbled over; polled while it is unfinished."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     shown = _job_of(membership, job_id)
@@ -32,7 +33,7 @@ def job(request: HttpRequest, slug: str, job_id: int) -> HttpResponse:
 
 @signed_in
 @require_POST
-def cancel(request: HttpRequest, slug: str, job_id: int) -> HttpResponse:
+def cancel(request: PageRequest, slug: str, job_id: int) -> HttpResponse:
     """Cancel an unfinished job."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     try:

@@ -51,7 +51,9 @@ class AssignmentDraft(APIView):
     @extend_schema(request=DraftBodySerializer, responses=DraftSerializer)
     def put(self, request: SignedInRequest, id: str) -> Response:
         """Keep an unfinished answer and prolong the lease; a lost lease keeps the draft all the same."""
-        draft = services.save_draft(assignment=_own_assignment(request, id), body=request.data)
+        draft = services.save_draft(
+            assignment=services.get_assignment(user=request.user, assignment_id=id), body=request.data
+        )
         return Response(DraftSerializer(draft).data)
 
 
@@ -67,7 +69,7 @@ class AssignmentSubmit(APIView):
     )
     def post(self, request: SignedInRequest, id: str) -> Response:
         """Submit an answer. Sending it again changes nothing; another answer, or a comparison that is full, is 409."""
-        assignment = _own_assignment(request, id)
+        assignment = services.get_assignment(user=request.user, assignment_id=id)
         again = assignment.state == Assignment.State.SUBMITTED
         annotation = services.submit_annotation(assignment=assignment, body=request.data)
         reply_status = status.HTTP_200_OK if again else status.HTTP_201_CREATED
@@ -80,7 +82,7 @@ class AssignmentSkip(APIView):
     @extend_schema(request=SkipSerializer, responses=SkippedSerializer)
     def post(self, request: SignedInRequest, id: str) -> Response:
         """Give the comparison back for others, with a reason; skipping twice changes nothing."""
-        assignment = _own_assignment(request, id)
+        assignment = services.get_assignment(user=request.user, assignment_id=id)
         skipped = services.skip_assignment(assignment=assignment, **_reason(request.data))
         return Response(SkippedSerializer(skipped).data)
 
@@ -101,13 +103,6 @@ class AnnotationList(ListView):
             "guideline_version__number",
             "comparison__external_id",
         )
-
-
-def _own_assignment(request: SignedInRequest, id: str) -> Assignment:
-    """Return the person's own assignment, as long as their role lets them label."""
-    assignment = services.get_assignment(user=request.user, assignment_id=id)
-    get_project(request.user, assignment.project.slug, *LABELS)
-    return assignment
 
 
 def _reason(body: Any) -> dict[str, Any]:

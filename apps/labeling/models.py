@@ -91,7 +91,7 @@ class Assignment(Created):
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="assignments")
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="assignments")
-    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="assignments")
+    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="assignments")
     state = models.CharField(max_length=10, choices=State.choices, default=State.LEASED)
     swapped = models.BooleanField(help_text="The annotator sees response 2 first, under the label 1.")
     drawn = models.CharField(max_length=10, help_text="How the queue chose it: priority, random or imported.")

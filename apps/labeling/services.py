@@ -16,6 +16,7 @@ from apps.labeling import queue
 from apps.labeling.answers import Answer, parse_answer
 from apps.labeling.consensus import settle
 from apps.labeling.models import Annotation, Assignment, Draft, QueueItem
+from apps.projects.access import LABELS
 from apps.projects.models import Project
 
 MAX_DRAFT_FIELDS = {"preference", "ratings", "justification", "active_seconds"}
@@ -32,7 +33,8 @@ def lease_next(*, project: Project, annotator: User, resume: bool) -> Assignment
     """
     _lock_person(project, annotator)
     open_leases = Assignment.objects.live().filter(project=project, annotator=annotator).order_by("id")
-    if resume and (held := open_leases.first()):
+    # Locked, because a submission or the expiry of this lease may be under way: what it has become counts.
+    if resume and (held := open_leases.select_for_update(of=("self",)).select_related("project").first()):
         return _prolong(held)
     if not resume and open_leases.count() >= settings.API_MAX_OPEN_ASSIGNMENTS:
         raise Conflict(f"You hold {settings.API_MAX_OPEN_ASSIGNMENTS} open assignments; submit or skip one first.")
@@ -79,7 +81,7 @@ def save_draft(*, assignment: Assignment, body: object) -> Draft:
     if problem := why_unstorable(body):
         raise InvalidInput(f"The draft {problem}.", [FieldError("", f"The text {problem}.")])
     with transaction.atomic():
-        locked = Assignment.objects.select_for_update().select_related("project").get(pk=assignment.pk)
+        locked = Assignment.objects.select_for_update(of=("self",)).select_related("project").get(pk=assignment.pk)
         if locked.state == Assignment.State.SUBMITTED:
             raise Conflict("This comparison was submitted already; the draft is not needed any more.")
         draft, _ = Draft.objects.update_or_create(assignment=locked, defaults={"body": body})
@@ -143,7 +145,7 @@ def expire_leases(*, limit: int = 5000) -> int:
 
 
 def get_assignment(*, user: User, assignment_id: Any) -> Assignment:
-    """Return the person's own assignment in a project they are still a member of; anything else is not found."""
+    """Return the person's own assignment in a project in which they still label; anything else is not found."""
     assignment = None
     if str(assignment_id).isdecimal() and len(str(assignment_id)) < 19:
         assignment = (
@@ -154,7 +156,7 @@ def get_assignment(*, user: User, assignment_id: Any) -> Assignment:
             .first()
         )
     is_member = assignment is not None and (
-        user.is_superuser or assignment.project.memberships.filter(user=user).exists()
+        user.is_superuser or assignment.project.memberships.filter(user=user, role__in=LABELS).exists()
     )
     if assignment is None or not is_member:
         raise NotFound("There is no such assignment, or it is somebody else's.")

@@ -5,13 +5,14 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from apps.accounts.requests import PageRequest
 from apps.core.errors import AppError, Conflict, InvalidInput
 from apps.core.htmx import page_or_partial
 from apps.core.signed_in import signed_in
@@ -38,7 +39,7 @@ SHEETS = {"skip", "guideline", "keys"}
 @signed_in
 @require_GET
 @cache_control(no_store=True)
-def queue(request: HttpRequest, slug: str) -> HttpResponse:
+def queue(request: PageRequest, slug: str) -> HttpResponse:
     """Show the pair that this person holds, or lease the next one: a GET that writes, so that a link is enough."""
     membership = get_membership(request.user, slug, *LABELS)
     assignment = lease_next(project=membership.project, annotator=membership.user, resume=True)
@@ -48,7 +49,7 @@ def queue(request: HttpRequest, slug: str) -> HttpResponse:
 @signed_in
 @require_GET
 @cache_control(no_store=True)
-def assignment(request: HttpRequest, assignment_id: int) -> HttpResponse:
+def assignment(request: PageRequest, assignment_id: int) -> HttpResponse:
     """Show one pair that this person holds."""
     held = get_assignment(user=request.user, assignment_id=assignment_id)
     if held.state != Assignment.State.LEASED:
@@ -60,7 +61,7 @@ def assignment(request: HttpRequest, assignment_id: int) -> HttpResponse:
 @signed_in
 @require_POST
 @cache_control(no_store=True)
-def submit(request: HttpRequest, assignment_id: int) -> HttpResponse:
+def submit(request: PageRequest, assignment_id: int) -> HttpResponse:
     """Store the answer and show the next pair; an incomplete answer comes back with what is missing."""
     held = get_assignment(user=request.user, assignment_id=assignment_id)
     body = answer_body(request.POST, held.project.protocol)
@@ -74,7 +75,7 @@ def submit(request: HttpRequest, assignment_id: int) -> HttpResponse:
 @signed_in
 @require_POST
 @cache_control(no_store=True)
-def skip(request: HttpRequest, assignment_id: int) -> HttpResponse:
+def skip(request: PageRequest, assignment_id: int) -> HttpResponse:
     """Give the pair back with a reason and show the next one."""
     held = get_assignment(user=request.user, assignment_id=assignment_id)
     try:
@@ -89,7 +90,7 @@ def skip(request: HttpRequest, assignment_id: int) -> HttpResponse:
 @signed_in
 @require_http_methods(["PUT", "POST"])
 @cache_control(no_store=True)
-def draft(request: HttpRequest, assignment_id: int) -> HttpResponse:
+def draft(request: PageRequest, assignment_id: int) -> HttpResponse:
     """Keep what was typed so far (JSON, values in the order shown)."""
     held = get_assignment(user=request.user, assignment_id=assignment_id)
     try:
@@ -102,7 +103,7 @@ def draft(request: HttpRequest, assignment_id: int) -> HttpResponse:
     return JsonResponse({"saved_at": saved.updated_at, "held": saved.assignment.state == Assignment.State.LEASED})
 
 
-def _task_or_nothing(request: HttpRequest, held: Assignment | None, slug: str, announce: str = "") -> HttpResponse:
+def _task_or_nothing(request: PageRequest, held: Assignment | None, slug: str, announce: str = "") -> HttpResponse:
     if held is not None:
         # Read again with everything the page shows, and only for its owner.
         return _task(request, get_assignment(user=request.user, assignment_id=held.pk), announce=announce)
@@ -116,7 +117,7 @@ def _task_or_nothing(request: HttpRequest, held: Assignment | None, slug: str, a
 
 
 def _task(
-    request: HttpRequest,
+    request: PageRequest,
     held: Assignment,
     *,
     body: dict[str, Any] | None = None,
@@ -154,7 +155,7 @@ def _task(
     return response
 
 
-def _go_on(request: HttpRequest, done: Assignment, sentence: str) -> HttpResponse:
+def _go_on(request: PageRequest, done: Assignment, sentence: str) -> HttpResponse:
     """Answer an htmx request with the next pair at once, and a plain form with a redirect to it."""
     slug = done.project.slug
     if not request.htmx:
@@ -165,7 +166,7 @@ def _go_on(request: HttpRequest, done: Assignment, sentence: str) -> HttpRespons
     return _task_or_nothing(request, following, slug, announce=sentence)
 
 
-def _render(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+def _render(request: PageRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
     response = render(request, page_or_partial(request, template, "task"), context, status=status)
     patch_vary_headers(response, ["HX-Request"])
     return response
@@ -176,7 +177,7 @@ def _render(request: HttpRequest, template: str, context: dict[str, Any], status
 
 @signed_in
 @require_GET
-def my_work(request: HttpRequest, slug: str) -> HttpResponse:
+def my_work(request: PageRequest, slug: str) -> HttpResponse:
     """List what this person submitted, typed and lost the lease of, and skipped."""
     membership = get_membership(request.user, slug, *LABELS)
     mine = Annotation.objects.current().filter(project=membership.project, annotator=membership.user)
@@ -199,7 +200,7 @@ def my_work(request: HttpRequest, slug: str) -> HttpResponse:
 
 @signed_in
 @require_POST
-def take_up(request: HttpRequest, assignment_id: int) -> HttpResponse:
+def take_up(request: PageRequest, assignment_id: int) -> HttpResponse:
     """Lease a pair again whose time ran out, and open it with the draft."""
     held = get_assignment(user=request.user, assignment_id=assignment_id)
     try:

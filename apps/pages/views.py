@@ -3,16 +3,17 @@
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from apps.accounts.requests import PageRequest
 from apps.core.errors import NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
 from apps.labeling.forms import preference_sentence
-from apps.labeling.models import Annotation, Consensus, QueueItem
+from apps.labeling.models import Annotation, QueueItem
 from apps.labeling.services import my_counts
 from apps.pages import figures
 from apps.projects.access import ANY_ROLE, LABELS, SEES_RESULTS, get_membership
@@ -20,14 +21,16 @@ from apps.projects.models import Membership, Project
 from apps.prompts.models import Comparison
 from apps.reward_models.models import RetrainPolicy
 from apps.signals.models import Scorer, Signal
+from worker.core.consensus import Status
 
 PAGE = 50
 STOP_POLLING = 286
+STATUSES = [status.value for status in Status]
 
 
 @signed_in
 @require_GET
-def home(request: HttpRequest) -> HttpResponse:
+def home(request: PageRequest) -> HttpResponse:
     """List my projects with what waits for me in each."""
     memberships = Membership.objects.filter(user=request.user).select_related("project").order_by("project__name")
     labeled = [membership.project_id for membership in memberships if membership.role in LABELS]
@@ -41,7 +44,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @signed_in
 @require_GET
-def project(request: HttpRequest, slug: str) -> HttpResponse:
+def project(request: PageRequest, slug: str) -> HttpResponse:
     """Show the project to those who run it, and one's own part of it to annotators and reviewers."""
     membership = get_membership(request.user, slug, *ANY_ROLE)
     if membership.role not in SEES_RESULTS:
@@ -66,14 +69,14 @@ def project(request: HttpRequest, slug: str) -> HttpResponse:
 
 @signed_in
 @require_GET
-def comparisons(request: HttpRequest, slug: str) -> HttpResponse:
+def comparisons(request: PageRequest, slug: str) -> HttpResponse:
     """List comparisons with their state and consensus."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     rows = Comparison.objects.filter(project=membership.project)
     state, status = request.GET.get("state", ""), request.GET.get("consensus", "")
     if state in QueueItem.State.values:
         rows = rows.filter(queue_item__state=state)
-    if status in dict(Consensus._meta.get_field("status").choices):
+    if status in STATUSES:
         rows = rows.filter(consensus__status=status)
     if external_id := request.GET.get("external_id", "").strip():
         rows = rows.filter(external_id__icontains=external_id)
@@ -82,7 +85,7 @@ def comparisons(request: HttpRequest, slug: str) -> HttpResponse:
         "membership": membership,
         "page": Paginator(rows, PAGE).get_page(request.GET.get("page")),
         "states": QueueItem.State.choices,
-        "statuses": Consensus._meta.get_field("status").choices,
+        "statuses": [(value, value.capitalize()) for value in STATUSES],
         "chosen": {"state": state, "consensus": status, "external_id": external_id},
     }
     return render_page(request, "pages/comparisons.html", "results", context)
@@ -90,7 +93,7 @@ def comparisons(request: HttpRequest, slug: str) -> HttpResponse:
 
 @signed_in
 @require_GET
-def comparison(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
+def comparison(request: PageRequest, slug: str, comparison_id: int) -> HttpResponse:
     """Show one comparison in canonical order with every annotation and what they add up to."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     shown = (

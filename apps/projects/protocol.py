@@ -67,7 +67,7 @@ HELPSTEER2_ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Protocol:
-    """Settings of the labeling task; limits are HelpSteer2's where it states them (3 annotators, 5 at most, spread 2)."""
+    """Settings of the labeling task; the limits are HelpSteer2's: 3 annotators, 5 at most, spread 2."""
 
     attributes: tuple[Attribute, ...] = HELPSTEER2_ATTRIBUTES
     justification_words: tuple[int, int] = (10, 300)

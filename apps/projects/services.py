@@ -45,7 +45,7 @@ def update_project(
     protocol: object = None,
 ) -> Project:
     """Change what is given; a changed guideline becomes a new version, and old annotations keep theirs."""
-    project = Project.objects.select_for_update().get(pk=project.pk)
+    project = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     if name is not None:
         project.name = name
     if protocol is not None:
@@ -118,7 +118,7 @@ def _check_role(role: str) -> None:
 
 def _lock_member(project: Project, username: str) -> Membership:
     # The project row is the lock: two managers who remove each other at once must not both succeed.
-    Project.objects.select_for_update().get(pk=project.pk)
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     membership = Membership.objects.filter(project=project, user__username=username).first()
     if membership is None:
         raise NotFound(f"{username} is not a member of this project.")

@@ -1,11 +1,12 @@
 """A project's members and its guideline."""
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
+from apps.accounts.requests import PageRequest
 from apps.core.errors import Conflict, InvalidInput
 from apps.core.signed_in import signed_in
 from apps.projects.access import ANY_ROLE, get_membership
@@ -16,7 +17,7 @@ from apps.projects.services import add_member, change_role, remove_member, updat
 
 @signed_in
 @require_http_methods(["GET", "POST"])
-def members(request: HttpRequest, slug: str) -> HttpResponse:
+def members(request: PageRequest, slug: str) -> HttpResponse:
     """List the members and add one."""
     membership = get_membership(request.user, slug, Membership.Role.MANAGER)
     form, status = MemberForm(request.POST or None), 200
@@ -41,7 +42,7 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
 
 @signed_in
 @require_POST
-def change_member(request: HttpRequest, slug: str, username: str) -> HttpResponse:
+def change_member(request: PageRequest, slug: str, username: str) -> HttpResponse:
     """Give a member another role."""
     membership = get_membership(request.user, slug, Membership.Role.MANAGER)
     role = request.POST.get("role", "")
@@ -55,7 +56,7 @@ def change_member(request: HttpRequest, slug: str, username: str) -> HttpRespons
 
 @signed_in
 @require_POST
-def remove(request: HttpRequest, slug: str, username: str) -> HttpResponse:
+def remove(request: PageRequest, slug: str, username: str) -> HttpResponse:
     """Take a member's access away."""
     membership = get_membership(request.user, slug, Membership.Role.MANAGER)
     try:
@@ -68,7 +69,7 @@ def remove(request: HttpRequest, slug: str, username: str) -> HttpResponse:
 
 @signed_in
 @require_http_methods(["GET", "POST"])
-def guideline(request: HttpRequest, slug: str) -> HttpResponse:
+def guideline(request: PageRequest, slug: str) -> HttpResponse:
     """Show the current guideline; a manager publishes the next version."""
     roles = ANY_ROLE if request.method == "GET" else (Membership.Role.MANAGER,)
     membership = get_membership(request.user, slug, *roles)

@@ -25,6 +25,8 @@ from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
 from apps.signals.models import Scorer
 from apps.signals.services import run_scorer, use_for_queue
 from worker.core.consensus import Status
+from worker.core.files import write_json
+from worker.core.splits import split_of
 from worker.core.training.recipe import SCRATCH, Recipe
 
 MIN_LABELS = 8
@@ -94,14 +96,14 @@ def write_run_folder(*, run: TrainingRun, folder: Path) -> int:
     counts = {split: _write_pairs(run.snapshot, split, folder / f"{split}.jsonl") for split in (TRAIN, VALIDATION)}
     initial = run.recipe["initialisation"]
     start = None if initial == SCRATCH else str(model_folder(_model_of(run.project, initial)))
-    (folder / "recipe.json").write_text(json.dumps(run.recipe))
+    write_json(folder / "recipe.json", run.recipe)
     run_settings = {
         "feature_cache": str(settings.CACHE_DIR / "features.sqlite3"),
         "snapshot": run.snapshot.content_hash,
         "threads": None,
         "initial_model": start,
     }
-    (folder / "settings.json").write_text(json.dumps(run_settings))
+    write_json(folder / "settings.json", run_settings)
     return counts[TRAIN]
 
 
@@ -117,17 +119,19 @@ def register_version(
     claim: Claim,
     folder: Path,
     metrics: dict[str, Any] | None,
+    judged_against: RewardModel | None,
     comparison: dict[str, Any] | None,
     code_version: str,
 ) -> RewardModel:
     """Store the finished folder as the project's next version, promote it if the policy says so, and finish the job.
 
-    All in one transaction under the job's lock: a second worker that finished the same run registers nothing.
+    All in one transaction under the job's lock: a second worker that finished the same run registers nothing. The
+    folder's name has the claim's token: a worker that comes back from the dead never touches the files of a version.
     """
-    stored_as = f"reward-models/run-{run.pk}"
+    stored_as = f"reward-models/run-{run.pk}-{claim.token}"
     files = store_folder(folder, stored_as)
     with storing(claim):
-        project = Project.objects.select_for_update().get(pk=run.project_id)
+        project = Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
         newest = RewardModel.objects.filter(project=project).aggregate(Max("version"))["version__max"] or 0
         current = current_model(project)
         scorer = Scorer.objects.create(
@@ -137,7 +141,7 @@ def register_version(
             config={"folder": stored_as, "files": files},
         )
         promote_it, reason = decide(
-            _policy(project), metrics=metrics, comparison=comparison, has_current=current is not None
+            _policy(project), comparison=comparison, judged_against=judged_against, current=current
         )
         model = RewardModel.objects.create(
             project=project,
@@ -163,16 +167,22 @@ def register_version(
 
 
 def decide(
-    policy: RetrainPolicy, *, metrics: dict[str, Any] | None, comparison: dict[str, Any] | None, has_current: bool
+    policy: RetrainPolicy,
+    *,
+    comparison: dict[str, Any] | None,
+    judged_against: RewardModel | None,
+    current: RewardModel | None,
 ) -> tuple[bool, str]:
     """Apply the promotion rule; return the decision with its sentence."""
     if policy.promotion == RetrainPolicy.Promotion.BY_HAND:
         return False, "The project promotes by hand."
     if policy.promotion == RetrainPolicy.Promotion.ALWAYS:
         return True, "The project promotes every new version."
-    if not has_current:
+    if current is None:
         return True, "It is the first version."
-    if not comparison or not metrics:
+    if judged_against != current:
+        return False, "Another version became current while this one was judged; compare and promote by hand."
+    if not comparison:
         return False, "There are no held-out pairs to compare it with the current version on."
     gain = comparison["difference"]
     figures = (
@@ -188,7 +198,7 @@ def decide(
 @transaction.atomic
 def promote(*, model: RewardModel, actor: User | None) -> Job:
     """Make this the current version: its margins order the queue once every response is scored."""
-    project = Project.objects.select_for_update().get(pk=model.project_id)
+    project = Project.objects.select_for_update(no_key=True).get(pk=model.project_id)
     model.refresh_from_db()
     if model.state == RewardModel.State.CURRENT:
         raise Conflict("This is the current version already.")
@@ -204,6 +214,22 @@ def promote(*, model: RewardModel, actor: User | None) -> Job:
 def current_model(project: Project) -> RewardModel | None:
     """Return the project's promoted version."""
     return RewardModel.objects.filter(project=project, state=RewardModel.State.CURRENT).select_related("scorer").first()
+
+
+def never_trained_on(*, prompt_hash: str, model: RewardModel, initialisation: str) -> bool:
+    """Say whether neither `model`, nor a version that it or a candidate started from, had this prompt in its training.
+
+    Splits go by prompt, so runs with the same shares and seed never mix; a snapshot with others might.
+    """
+    started_from = [model] if initialisation == SCRATCH else [model, _model_of(model.project, initialisation)]
+    while started_from:
+        version = started_from.pop()
+        selection = version.snapshot.selection
+        if split_of(prompt_hash, selection["splits"], selection["seed"]) == TRAIN:
+            return False
+        if version.recipe["initialisation"] != SCRATCH:
+            started_from.append(_model_of(version.project, version.recipe["initialisation"]))
+    return True
 
 
 def model_folder(model: RewardModel) -> Path:

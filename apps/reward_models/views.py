@@ -3,11 +3,12 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
+from apps.accounts.requests import PageRequest
 from apps.core.errors import AppError, Conflict, InvalidInput, NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
@@ -33,7 +34,7 @@ STOP_POLLING = 286
 
 @signed_in
 @require_GET
-def reward_models(request: HttpRequest, slug: str) -> HttpResponse:
+def reward_models(request: PageRequest, slug: str) -> HttpResponse:
     """Show versions, runs and settings."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     return _page(request, membership)
@@ -41,7 +42,7 @@ def reward_models(request: HttpRequest, slug: str) -> HttpResponse:
 
 @signed_in
 @require_GET
-def training_run(request: HttpRequest, slug: str, run_id: int) -> HttpResponse:
+def training_run(request: PageRequest, slug: str, run_id: int) -> HttpResponse:
     """Show one run with its chart; polled while it trains."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     runs = TrainingRun.objects.select_related("job", "snapshot", "reward_model", "created_by")
@@ -56,7 +57,7 @@ def training_run(request: HttpRequest, slug: str, run_id: int) -> HttpResponse:
 
 @signed_in
 @require_POST
-def start(request: HttpRequest, slug: str) -> HttpResponse:
+def start(request: PageRequest, slug: str) -> HttpResponse:
     """Start a training with the project's recipe."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     try:
@@ -70,7 +71,7 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
 
 @signed_in
 @require_POST
-def score(request: HttpRequest, slug: str) -> HttpResponse:
+def score(request: PageRequest, slug: str) -> HttpResponse:
     """Score what the current version has not scored yet."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     model = current_model(membership.project)
@@ -84,7 +85,7 @@ def score(request: HttpRequest, slug: str) -> HttpResponse:
 
 @signed_in
 @require_POST
-def promote_version(request: HttpRequest, slug: str, model_id: int) -> HttpResponse:
+def promote_version(request: PageRequest, slug: str, model_id: int) -> HttpResponse:
     """Make a version the current one."""
     membership = get_membership(request.user, slug, Membership.Role.MANAGER)
     model = RewardModel.objects.filter(project=membership.project, pk=model_id).select_related("scorer").first()
@@ -100,7 +101,7 @@ def promote_version(request: HttpRequest, slug: str, model_id: int) -> HttpRespo
 
 @signed_in
 @require_POST
-def policy(request: HttpRequest, slug: str) -> HttpResponse:
+def policy(request: PageRequest, slug: str) -> HttpResponse:
     """Change when the project retrains."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     form = PolicyForm(request.POST, instance=_policy_of(membership.project))
@@ -117,7 +118,7 @@ def policy(request: HttpRequest, slug: str) -> HttpResponse:
 
 @signed_in
 @require_POST
-def queue_settings(request: HttpRequest, slug: str) -> HttpResponse:
+def queue_settings(request: PageRequest, slug: str) -> HttpResponse:
     """Change in which order pairs are handed out."""
     membership = get_membership(request.user, slug, Membership.Role.MANAGER)
     form = QueueForm(request.POST, instance=Project.objects.get(pk=membership.project.pk))
@@ -129,7 +130,7 @@ def queue_settings(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _page(
-    request: HttpRequest,
+    request: PageRequest,
     membership: Membership,
     *,
     policy_form: PolicyForm | None = None,

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from apps.accounts.models import User
 from apps.jobs.models import Job
 from apps.jobs.services import enqueue
-from apps.labeling.models import QueueItem
 from apps.projects.models import Project
 from apps.projects.services import invalid, record
 from apps.prompts.models import Response
@@ -46,9 +45,8 @@ def score_new_responses(*, project: Project) -> Job | None:
 
 def unscored(scorer: Scorer) -> QuerySet[Response]:
     """Return the responses of the project without a signal of this scorer."""
-    return Response.objects.filter(prompt__project=scorer.project_id).exclude(
-        pk__in=Signal.objects.filter(scorer=scorer).values("response_id")
-    )
+    scored = Signal.objects.filter(scorer=scorer, response=OuterRef("pk"))
+    return Response.objects.filter(~Exists(scored), prompt__project=scorer.project_id)
 
 
 def input_hash(response: Response) -> str:
@@ -67,45 +65,62 @@ def store_signals(*, scorer: Scorer, measured: Sequence[Measured]) -> None:
 
 @transaction.atomic
 def use_for_queue(*, scorer: Scorer) -> None:
-    """Make this the scorer whose margins order its project's queue."""
-    Project.objects.select_for_update().get(pk=scorer.project_id)
+    """Make this the scorer whose margins order its project's queue, from the next `order_queue` on."""
+    Project.objects.select_for_update(no_key=True).get(pk=scorer.project_id)
     Scorer.objects.filter(project=scorer.project_id, orders_queue=True).exclude(pk=scorer.pk).update(orders_queue=False)
     Scorer.objects.filter(pk=scorer.pk).update(orders_queue=True)
-    order_queue(project=scorer.project)
 
 
-@transaction.atomic
 def set_queue(*, project: Project, actor: User, queue_order: str, random_share: float) -> None:
     """Change in which order pairs are handed out, and put the waiting ones into it."""
-    changed = Project.objects.select_for_update().get(pk=project.pk)
-    changed.queue_order, changed.random_share = queue_order, random_share
-    try:
-        changed.full_clean()
-    except ValidationError as error:
-        raise invalid(error) from error
-    changed.save(update_fields=["queue_order", "random_share"])
-    record(project=project, actor=actor, verb="changed the queue", queue_order=queue_order, random_share=random_share)
+    with transaction.atomic():
+        changed = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        changed.queue_order, changed.random_share = queue_order, random_share
+        try:
+            changed.full_clean()
+        except ValidationError as error:
+            raise invalid(error) from error
+        changed.save(update_fields=["queue_order", "random_share"])
+        order = {"queue_order": queue_order, "random_share": random_share}
+        record(project=project, actor=actor, verb="changed the queue", **order)
     order_queue(project=changed)
 
 
+_NEXT_OPEN = """
+SELECT comparison_id FROM labeling_queueitem
+WHERE project_id = %(project)s AND state = 'open' AND comparison_id > %(after)s
+ORDER BY comparison_id LIMIT %(chunk)s
+"""
+_LOCK_IN_ORDER = "SELECT 1 FROM labeling_queueitem WHERE comparison_id = ANY(%(ids)s) ORDER BY comparison_id FOR UPDATE"
 _PRIORITY_FROM_MARGIN = """
 UPDATE labeling_queueitem AS queue SET priority = -abs(first.value - second.value)
 FROM prompts_comparison AS comparison
 JOIN signals_signal AS first ON first.response_id = comparison.response_1_id AND first.scorer_id = %(scorer)s
 JOIN signals_signal AS second ON second.response_id = comparison.response_2_id AND second.scorer_id = %(scorer)s
-WHERE comparison.id = queue.comparison_id AND queue.project_id = %(project)s
+WHERE comparison.id = queue.comparison_id AND queue.comparison_id = ANY(%(ids)s)
   AND queue.priority IS DISTINCT FROM -abs(first.value - second.value)
 """
+_PRIORITY_ZERO = "UPDATE labeling_queueitem SET priority = 0 WHERE comparison_id = ANY(%(ids)s) AND priority <> 0"
+ORDER_CHUNK = 2000
 
 
 def order_queue(*, project: Project) -> None:
-    """Write every queue item's priority: minus the margin (least sure first), or nothing for the order of import.
+    """Write the priority of every open queue item: minus the margin (least sure first), or 0 for the order of import.
 
     A pair without scores keeps priority 0, above every margin: what nobody has looked at is the most uncertain.
+    Items are locked in the order of their ids and a chunk at a time, so that nobody who labels waits for long.
     """
     scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
-    if scorer is None or project.queue_order == Project.QueueOrder.IMPORTED:
-        QueueItem.objects.filter(project=project).exclude(priority=0.0).update(priority=0.0)
-        return
+    by_margin = scorer is not None and project.queue_order == Project.QueueOrder.UNCERTAIN
+    statement = _PRIORITY_FROM_MARGIN if by_margin else _PRIORITY_ZERO
+    values = {"project": project.pk, "scorer": scorer.pk if scorer else None, "chunk": ORDER_CHUNK, "after": 0}
     with connection.cursor() as cursor:
-        cursor.execute(_PRIORITY_FROM_MARGIN, {"scorer": scorer.pk, "project": project.pk})
+        while True:
+            cursor.execute(_NEXT_OPEN, values)
+            ids = [row[0] for row in cursor.fetchall()]
+            if not ids:
+                return
+            with transaction.atomic():
+                cursor.execute(_LOCK_IN_ORDER, {"ids": ids})
+                cursor.execute(statement, {**values, "ids": ids})
+            values["after"] = ids[-1]

@@ -205,9 +205,10 @@ def test_another_persons_assignment_does_not_exist(api, project, manager, strang
 def test_who_may_no_longer_label_no_longer_submits(api, project, annotator):
     assignment = lease(api, project)["id"]
     annotator.memberships.update(role="researcher")
-    problem(api.post(f"assignments/{assignment}/submit/", answer()), 403)
+    problem(api.post(f"assignments/{assignment}/submit/", answer()), 404)
     annotator.memberships.all().delete()
     problem(api.post(f"assignments/{assignment}/submit/", answer()), 404)
+    assert not Annotation.objects.exists()
 
 
 def test_researchers_do_not_lease(researcher, project):

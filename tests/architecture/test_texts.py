@@ -56,9 +56,11 @@ def test_the_commands_of_the_readme_and_the_docs_exist():
 
 
 def test_links_between_documents_lead_somewhere():
-    broken = []
-    for document in [ROOT / "README.md", *tracked("docs/*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
-            if "://" not in target and not (document.parent / target).exists():
-                broken.append(f"{document.relative_to(ROOT)} → {target}")
+    documents = [ROOT / "README.md", *tracked("docs/*.md")]
+    broken = [
+        f"{document.relative_to(ROOT)} → {target}"
+        for document in documents
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
+        if "://" not in target and not (document.parent / target).exists()
+    ]
     assert broken == []

@@ -25,11 +25,12 @@ NEW_PAIRS = [
 
 
 def labeled_rows():
-    """Return the demo's labeled rows, to start from."""
+    """Return the demo's rows on which people agree, to start from."""
     for path in sorted(Path("demo").glob("*.jsonl")):
         for line in path.read_text().splitlines():
             row = json.loads(line)
-            if len(row.get("annotations") or []) == 3:
+            votes = [annotation["preference"] for annotation in row.get("annotations") or []]
+            if len(votes) == 3 and "neither" not in votes and max(votes) - min(votes) <= 2:
                 yield row
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from apps.core.errors import Conflict
-from apps.imports.services import import_stream, run_import, start_import_of_items
+from apps.imports.services import BATCH, import_stream, run_import, start_import_of_items
 from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
+from apps.labeling.services import lease_next
 from apps.prompts.models import Comparison, Prompt, Response
 from tests.factories import UserFactory, ratings
 
@@ -53,7 +53,7 @@ def test_a_changed_row_updates_what_has_no_annotations_and_is_refused_where_it_h
     report = load(project, {**labeled, "metadata": {"domain": "chat"}})
     assert (report.updated, report.rejected) == (0, 1)
     assert report.errors[0]["field"] == "/external_id"
-    assert "annotations already" in report.errors[0]["reason"]
+    assert "Somebody has seen" in report.errors[0]["reason"]
 
 
 def test_more_than_two_responses_give_every_pair_or_the_named_ones(project):
@@ -90,9 +90,50 @@ def test_labels_can_belong_to_real_accounts_of_the_caller_only(project):
     load(project, labeled, accounts={"ada": ada})
     assert Annotation.objects.get().annotator == ada
     UserFactory(username=f"eve@{project.slug}")
-    with pytest.raises(Conflict, match="another account"):
-        load(project, row(external_id="q-9", annotations=[{"annotator": "eve", "preference": 1}]))
+    good = row(external_id="q-8", responses=["x", "y"])
+    report = load(project, row(external_id="q-9", annotations=[{"annotator": "eve", "preference": 1}]), good)
+    assert (report.created, report.rejected) == (1, 1)
+    assert "belongs to an account" in report.errors[0]["reason"]
     assert not Comparison.objects.filter(external_id="q-9").exists()
+
+
+def test_labels_that_come_later_are_added_and_a_different_one_is_refused(project):
+    load(project, row())
+    first = [{"annotator": "a1", "preference": 1}]
+    report = load(project, row(annotations=first))
+    assert (report.updated, Annotation.objects.count()) == (1, 1)
+    report = load(project, row(annotations=[*first, {"annotator": "a2", "preference": 2}]))
+    assert (report.updated, Annotation.objects.count()) == (1, 2)
+    assert QueueItem.objects.get().taken == 2
+    report = load(project, row(annotations=[{"annotator": "a1", "preference": -3}]))
+    assert (report.rejected, Annotation.objects.count()) == (1, 2)
+    assert "another label" in report.errors[0]["reason"]
+    assert load(project, row(annotations=first)).unchanged == 1
+
+
+def test_a_pair_that_somebody_is_looking_at_does_not_change_under_their_eyes(project):
+    load(project, row())
+    lease_next(project=project, annotator=UserFactory(), resume=True)
+    turned = row(responses=list(reversed(row()["responses"])))
+    report = load(project, turned)
+    assert (report.updated, report.rejected) == (0, 1)
+    assert "Somebody has seen" in report.errors[0]["reason"]
+
+
+def test_the_first_of_two_rows_with_one_id_wins_wherever_batches_end(project):
+    between = [row(external_id=f"between-{number}") for number in range(BATCH)]
+    rows = [row(), *between, row(metadata={"late": True}), row()]
+    report = load(project, *rows)
+    assert (report.created, report.unchanged, report.rejected) == (BATCH + 1, 1, 1)
+    again = load(project, *rows)
+    assert (again.created, again.updated, again.unchanged, again.rejected) == (0, 0, BATCH + 2, 1)
+    assert Comparison.objects.get(external_id="q-1").metadata == {}
+
+
+def test_a_replaced_text_is_not_left_behind_to_be_scored(project):
+    load(project, row())
+    assert load(project, row(responses=["two", "three"])).updated == 1
+    assert sorted(Response.objects.values_list("text", flat=True)) == ["three", "two"]
 
 
 def test_three_that_disagree_wait_for_two_more(project):
@@ -119,6 +160,9 @@ def test_three_that_disagree_wait_for_two_more(project):
         (row(external_id="x" * 200), "/external_id"),
         (row(metadata=["no"]), "/metadata"),
         (row(gold=7), "/gold"),
+        (row(gold=True), "/gold"),
+        (b'{"metadata": {"n": 1e999}}', ""),
+        (row(annotations=[{"annotator": f"a{n}", "preference": 1} for n in range(51)]), "/annotations"),
         (row(messages=[{"role": "user", "content": "nul \x00"}]), ""),
         (row(annotations=[{"annotator": "a", "preference": 9}]), "/annotations/0/preference"),
         (row(annotations=[{"annotator": "a", "preference": 1}] * 2), "/annotations"),

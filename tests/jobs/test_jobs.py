@@ -47,9 +47,14 @@ def test_a_job_whose_heartbeat_stopped_is_taken_over_and_the_old_worker_stores_n
 
 def test_results_and_state_commit_together(project):
     _, claim = jobs.claim(job_id=make_job(project).pk, owner="gpu@one")
-    with pytest.raises(ZeroDivisionError), jobs.storing(claim):
-        jobs.succeed(claim, result={})
-        raise ZeroDivisionError
+
+    def die_before_the_commit():
+        with jobs.storing(claim):
+            jobs.succeed(claim, result={})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        die_before_the_commit()
     assert Job.objects.get().state == "running"
 
 

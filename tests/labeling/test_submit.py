@@ -4,8 +4,10 @@ import pytest
 from django.utils import timezone
 
 from apps.core.errors import Conflict, InvalidInput
+from apps.labeling.consensus import refresh_consensus
 from apps.labeling.models import Annotation, Assignment, Consensus, Draft, QueueItem
 from apps.labeling.services import expire_leases, lease_next, save_draft, skip_assignment, submit_annotation
+from apps.projects.models import Project
 from tests.factories import ComparisonFactory, UserFactory, answer, ratings
 
 pytestmark = pytest.mark.django_db
@@ -86,6 +88,8 @@ def test_a_lost_lease_is_taken_back_while_there_is_room(project):
 
 
 def test_a_lost_lease_without_room_keeps_the_text_as_a_draft(project):
+    Project.objects.update(protocol_settings={"annotators": 1})
+    project.refresh_from_db()
     lease = lease_for(project, swapped=False, wanted=1)
     Assignment.objects.update(lease_expires_at=timezone.now() - timezone.timedelta(seconds=1))
     expire_leases()
@@ -176,6 +180,29 @@ def test_neither_valid_by_all_is_a_consensus_without_a_number(project):
     annotate(project, comparison, ["neither"] * 3)
     consensus = Consensus.objects.get()
     assert (consensus.status, consensus.preference, consensus.outcome) == ("neither", None, "neither")
+
+
+def test_a_protocol_that_wants_more_people_reopens_what_is_unsettled(project):
+    comparison = ComparisonFactory(project=project)
+    annotate(project, comparison, [2, 2])
+    Project.objects.update(protocol_settings={"annotators": 4})
+    project.refresh_from_db()
+    annotate(project, comparison, [2])
+    assert QueueItem.objects.get().wanted == 4
+    annotate(project, comparison, [2])
+    assert Consensus.objects.get().preference == 2
+
+
+def test_a_protocol_that_wants_fewer_people_ends_what_waits_for_more(project):
+    comparison = ComparisonFactory(project=project)
+    untouched = ComparisonFactory(project=project, queue__priority=-1)
+    annotate(project, comparison, [-2, 1, 2])
+    assert Consensus.objects.get().status == "escalated"
+    Project.objects.update(protocol_settings={"annotators": 2, "max_annotators": 3})
+    assert refresh_consensus() == 1
+    assert Consensus.objects.get().status == "excluded"
+    assert QueueItem.objects.get(pk=untouched.pk).wanted == 2
+    assert refresh_consensus() == 0
 
 
 def test_submitting_costs_few_queries_however_much_there_is(project, django_assert_max_num_queries):

@@ -20,7 +20,7 @@ HTMX = {"HX-Request": "true"}
 
 def texts(html: str) -> list[str]:
     """Return the two response texts in the order of the page."""
-    return re.findall(r'<pre class="text-raw"[^>]*>(Canonical \w+ text)</pre>', html)
+    return re.findall(r'<pre class="text-raw"[^>]*>\n(Canonical \w+ text)</pre>', html)
 
 
 def test_it_shows_prompt_responses_and_controls(as_user, annotator, pair, lease):
@@ -88,7 +88,7 @@ def test_an_htmx_request_is_answered_with_the_next_pair_at_once(as_user, annotat
     assert "<html" not in html
     assert 'id="task"' in html
     assert "The following question" in html
-    assert '<h1 id="prompt-heading" tabindex="-1" autofocus>' in html
+    assert re.search(r'<h1 id="prompt-heading"\s+tabindex="-1" autofocus>', html)
     assert '<div id="announcer" hx-swap-oob="innerHTML">Saved. Next comparison.</div>' in html
     assert "HX-Request" in response["Vary"]
 
@@ -219,7 +219,7 @@ def test_a_link_opens_each_dialog(as_user, annotator, pair, sheet):
 def test_a_link_shows_the_raw_text(as_user, annotator, pair):
     html = as_user(annotator).get(f"{QUEUE}?raw").content.decode()
     assert '<div class="prose text-rendered" hidden>' in html
-    assert '<pre class="text-raw" tabindex="0">Canonical' in html
+    assert '<pre class="text-raw" tabindex="0">\nCanonical' in html
 
 
 # --- What must not be there ---

@@ -35,9 +35,26 @@ HOSTILE = [
     "<form action=//evil><input name=password>",
     "&lt;script&gt;alert(1)&lt;/script&gt;",
 ]
-ALLOWED = set(
-    "a blockquote br code div em h1 h2 h3 h4 h5 h6 hr li ol p pre s span strong table tbody td th thead tr ul".split()
-)
+ALLOWED = {
+    "a",
+    "blockquote",
+    "br",
+    "code",
+    "div",
+    "em",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "li",
+    "ol",
+    "p",
+    "pre",
+}
+ALLOWED |= {"s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"}
 TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)([^>]*)>")
 
 

@@ -6,11 +6,12 @@ import pytest
 from django.utils import timezone
 
 from apps.core.errors import Conflict, InvalidInput
+from apps.exports.models import Snapshot
 from apps.jobs.models import Job
 from apps.labeling.models import Consensus
 from apps.projects.models import AuditEvent
 from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
-from apps.reward_models.services import check_retrain_policies, decide, promote, start_training
+from apps.reward_models.services import check_retrain_policies, decide, never_trained_on, promote, start_training
 from apps.signals.models import Scorer, Signal
 from tests.factories import ComparisonFactory, ProjectFactory
 
@@ -135,11 +136,33 @@ def compared(difference):
     ],
 )
 def test_the_promotion_rule_decides_with_a_sentence(policy, comparison, has_current, promoted, words):
-    decision, reason = decide(
-        RetrainPolicy(**policy), metrics={"validation": {}}, comparison=comparison, has_current=has_current
-    )
+    current = RewardModel(pk=1) if has_current else None
+    decision, reason = decide(RetrainPolicy(**policy), comparison=comparison, judged_against=current, current=current)
     assert decision is promoted
     assert words in reason
+
+
+def test_a_version_judged_against_another_than_the_current_one_is_not_promoted():
+    decision, reason = decide(
+        RetrainPolicy(), comparison=compared(0.3), judged_against=RewardModel(pk=1), current=RewardModel(pk=2)
+    )
+    assert decision is False
+    assert "while this one was judged" in reason
+
+
+def test_a_prompt_that_any_ancestor_has_trained_on_judges_nobody(project):
+    settle_labels(project, 8)
+    first, second = make_model(project, 1), make_model(project, 2)
+    Snapshot.objects.filter(pk=first.snapshot.pk).update(selection={"splits": {"train": 1.0}, "seed": 0})
+    held_out = Snapshot.objects.create(project=project, name="x", selection={"splits": {"validation": 1.0}, "seed": 0})
+    second.snapshot, second.recipe = held_out, {"initialisation": "scratch"}
+    first.recipe = {"initialisation": "scratch"}
+    first.refresh_from_db(fields=["snapshot"])
+    first.save()
+    assert never_trained_on(prompt_hash="h", model=second, initialisation="scratch")
+    assert not never_trained_on(prompt_hash="h", model=second, initialisation=str(first.pk))
+    second.recipe = {"initialisation": str(first.pk)}
+    assert not never_trained_on(prompt_hash="h", model=second, initialisation="scratch")
 
 
 def test_promoting_retires_the_current_version_and_scores_with_the_new_one(project, manager):

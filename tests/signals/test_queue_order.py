@@ -56,6 +56,7 @@ def test_only_the_scorer_that_orders_the_queue_counts(project, scorer):
     order_queue(project=project)
     assert QueueItem.objects.get().priority == -1.0
     use_for_queue(scorer=other)
+    order_queue(project=project)
     assert QueueItem.objects.get().priority == -5.0
 
 

@@ -12,7 +12,7 @@ from apps.core.artifacts import local_folder
 from apps.imports.services import import_stream
 from apps.jobs.models import Job
 from apps.labeling.models import QueueItem
-from apps.prompts.models import Comparison, Response
+from apps.prompts.models import Response
 from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
 from apps.reward_models.services import start_training
 from apps.signals.models import Signal
@@ -56,12 +56,10 @@ def test_labels_become_a_version_that_scores_everything_and_orders_the_queue(dem
     scored = run_next("scoring", score_responses)
     assert Signal.objects.count() == Response.objects.count() == scored.result["signals"]
     assert scored.percent == 100
-    first, second = (
-        Signal.objects.get(response=response).value
-        for comparison in [Comparison.objects.order_by("id").first()]
-        for response in (comparison.response_1, comparison.response_2)
-    )
-    assert QueueItem.objects.order_by("pk").first().priority == pytest.approx(-abs(first - second))
+    waiting = QueueItem.objects.filter(state="open").latest("pk")
+    pair = (waiting.comparison.response_1, waiting.comparison.response_2)
+    first, second = (Signal.objects.get(response=response).value for response in pair)
+    assert waiting.priority == pytest.approx(-abs(first - second))
 
     RetrainPolicy.objects.create(project=demo, promotion="better")
     start_training(project=demo, recipe={"seed": 1})

@@ -6,8 +6,11 @@ Every value an annotator gives refers to the labels shown. Swapping is its own i
 import hashlib
 import re
 
-_MENTION = re.compile(r"\b(Response[ \u00a0]+)([12])\b", re.IGNORECASE)
-_OTHER = {"1": "2", "2": "1"}
+_MENTION = re.compile(
+    r"\bResponses?[\s#]*[12]\b(?:\s*(?:and|or|vs\.?|versus|&|/)\s*[12]\b)?",
+    re.IGNORECASE,
+)
+_OTHER = str.maketrans("12", "21")
 
 
 def is_swapped(seed: str, comparison_id: int, annotator_id: int) -> bool:
@@ -19,7 +22,7 @@ def is_swapped(seed: str, comparison_id: int, annotator_id: int) -> bool:
 def swap_mentions(text: str) -> str:
     """Exchange `Response 1` and `Response 2`, with or without `@`, keeping the spelling around the digit.
 
-    >>> swap_mentions("@Response 1 beats response 2, unlike Response 12.")
-    '@Response 2 beats response 1, unlike Response 12.'
+    >>> swap_mentions("@Response 1 beats response 2; responses 1 and 2 are unlike Response 12.")
+    '@Response 2 beats response 1; responses 2 and 1 are unlike Response 12.'
     """
-    return _MENTION.sub(lambda match: match[1] + _OTHER[match[2]], text)
+    return _MENTION.sub(lambda match: match[0].translate(_OTHER), text)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from apps.jobs import services as jobs
 from apps.jobs.models import Job
 
 logger = logging.getLogger(__name__)
+PROGRESS_SECONDS = 0.5
 
 
 class JobFailed(Exception):
@@ -21,11 +23,17 @@ class JobFailed(Exception):
 
 
 class Held:
-    """A claimed job while it is worked on; `lost` is set when another worker has it or it was cancelled."""
+    """A claimed job while it is worked on; `lost` is set when another worker has it or it was cancelled.
+
+    A thread with a connection of its own renews the lease and writes the progress, so that both go on while the work
+    sits in a long transaction or in a library. When the job is lost, the thread also calls `on_lost`.
+    """
 
     def __init__(self, job: Job, claim: jobs.Claim) -> None:
         self.job, self.claim = job, claim
         self.lost = threading.Event()
+        self.on_lost: Callable[[], object] = lambda: None
+        self._progress: tuple[int, int, str] | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{job.pk}", daemon=True)
 
@@ -38,17 +46,26 @@ class Held:
         self._thread.join()
 
     def progress(self, done: int, total: int, message: str = "") -> None:
-        """Store the progress; raise LeaseLost when the job is no longer ours."""
+        """Note how far the work is, to be stored within a second; raise LeaseLost when the job is no longer ours."""
         if self.lost.is_set():
             raise jobs.LeaseLost
-        jobs.report_progress(self.claim, done=done, total=total, message=message)
+        self._progress = (done, total, message)
 
     def _beat(self) -> None:
-        while not self._over.wait(settings.JOB_HEARTBEAT_SECONDS):
+        beat_at = time.monotonic()
+        while not self._over.wait(PROGRESS_SECONDS):
+            noted, self._progress = self._progress, None
+            if noted is None and time.monotonic() < beat_at + settings.JOB_HEARTBEAT_SECONDS:
+                continue
+            beat_at = time.monotonic()
             try:
-                jobs.heartbeat(self.claim)
+                if noted is None:
+                    jobs.heartbeat(self.claim)
+                else:
+                    jobs.report_progress(self.claim, done=noted[0], total=noted[1], message=noted[2])
             except jobs.LeaseLost:
                 self.lost.set()
+                self.on_lost()
                 break
             except DatabaseError as error:  # the lease outlives a few missed beats
                 logger.warning("The heartbeat of job %s failed: %s", self.job.pk, error)

@@ -1,7 +1,7 @@
 """Scoring: many responses per message, each stored once, the model kept in the worker's process."""
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from celery import shared_task
 from django.conf import settings
@@ -10,7 +10,7 @@ from apps.core.artifacts import local_folder
 from apps.jobs.services import storing, succeed
 from apps.prompts.models import Response
 from apps.signals.models import Scorer
-from apps.signals.services import Measured, input_hash, order_queue, store_signals, unscored
+from apps.signals.services import Measured, input_hash, order_queue, score_new_responses, store_signals, unscored
 from worker.core.conversation import prompt_text
 from worker.tasks.running import Held, run_job
 
@@ -27,23 +27,24 @@ def score_responses(job_id: int) -> None:
     run_job(job_id, _score)
 
 
-def _score(held: Held) -> dict[str, Any] | None:
+def _score(held: Held) -> None:
     scorer = Scorer.objects.select_related("project").get(pk=held.job.inputs["scorer"])
-    left = unscored(scorer).select_related("prompt").order_by("prompt_id", "id")
+    left = unscored(scorer).select_related("prompt").order_by("id")
     before = scorer.signals.count()
     total, done = before + left.count(), before
     held.progress(done, total, "Loading the model")
     model = _resident(scorer.config["folder"], tuple(scorer.config["files"]))
-    while batch := list(left[: settings.SCORING_BATCH]):
+    last = 0
+    while batch := list(left.filter(pk__gt=last)[: settings.SCORING_BATCH]):
         measured = _measure(model, batch)
         with storing(held.claim):
             store_signals(scorer=scorer, measured=measured)
-        done += len(batch)
+        done, last = done + len(batch), batch[-1].pk
         held.progress(done, max(total, done), f"{done} responses scored")
+    order_queue(project=scorer.project)
     with storing(held.claim):
-        order_queue(project=scorer.project)
         succeed(held.claim, result={"scored": done - before, "signals": done})
-    return None
+    score_new_responses(project=scorer.project)  # what an import brought since this job looked last
 
 
 def _measure(model: "RewardScorer", responses: list[Response]) -> list[Measured]:

@@ -15,12 +15,13 @@ from celery import shared_task
 from django.conf import settings
 
 from apps.exports.services import write_snapshot
-from apps.jobs.services import LeaseLost
-from apps.reward_models.models import TrainingRun
+from apps.jobs.services import LeaseLost, storing
+from apps.reward_models.models import RewardModel, TrainingRun
 from apps.reward_models.services import (
     VALIDATION,
     current_model,
     model_folder,
+    never_trained_on,
     note_event,
     register_version,
     write_run_folder,
@@ -42,20 +43,21 @@ def train_reward_model(job_id: int) -> None:
 
 def _train(held: Held) -> None:
     run = TrainingRun.objects.select_related("project", "snapshot").get(job=held.job)
-    folder = settings.RUNS_DIR / str(run.pk)
     held.progress(0, 0, "Freezing the snapshot")
     write_snapshot(snapshot=run.snapshot)
+    folder = settings.RUNS_DIR / f"{run.pk}-{run.snapshot.content_hash[:12]}"
     if not (folder / "settings.json").exists():  # written last: a half-written folder is written again
         write_run_folder(run=run, folder=folder)
     saved = _supervise(held, run, folder)
     held.progress(1, 1, "Comparing with the current version")
-    model_path = Path(saved["model"])
+    current = current_model(run.project)
     register_version(
         run=run,
         claim=held.claim,
-        folder=model_path,
+        folder=Path(saved["model"]),
         metrics=saved["metrics"],
-        comparison=_compare(run, folder, model_path),
+        judged_against=current,
+        comparison=_compare(run, folder, current, Path(saved["model"])) if current else None,
         code_version=CODE_VERSION,
     )
 
@@ -65,6 +67,7 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
     saved: dict[str, Any] | None = None
     noted = 0.0
     with _subprocess(folder) as (process, lines):
+        held.on_lost = process.terminate  # a training that says nothing must not keep its gpu
         for line in lines:
             event = json.loads(line)
             if held.lost.is_set():
@@ -82,8 +85,11 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
                     noted = time.monotonic()
                     held.progress(event["step"], event["total"], f"Step {event['step']}, loss {event['loss']:.4f}")
             if event["event"] in {"step", "evaluation", "features"}:
-                _note(run, event)
+                with storing(held.claim):
+                    _note(run, event)
         code = process.wait()
+    if held.lost.is_set():
+        raise LeaseLost
     if saved is None:
         raise JobFailed(
             f"The training process ended with code {code} and no message; its log is {folder / 'train.log'}."
@@ -125,13 +131,15 @@ def _subprocess(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[byte
         lines.close()
 
 
-def _compare(run: TrainingRun, folder: Path, candidate: Path) -> dict[str, Any] | None:
-    """Judge the candidate and the current version on the run's held-out pairs; None without either."""
+def _compare(run: TrainingRun, folder: Path, current: RewardModel, candidate: Path) -> dict[str, Any] | None:
+    """Judge both versions on the held-out pairs that neither has ever seen; None when there are none."""
     from worker.core.evaluation import compare_folders  # loads torch, which this module's importers must not
     from worker.core.pairs import read_pairs
 
-    current = current_model(run.project)
-    pairs = read_pairs(folder / f"{VALIDATION}.jsonl")
-    if current is None or not pairs:
-        return None
+    start = run.recipe["initialisation"]
+    pairs = [
+        pair
+        for pair in read_pairs(folder / f"{VALIDATION}.jsonl")
+        if never_trained_on(prompt_hash=pair.prompt_key, model=current, initialisation=start)
+    ]
     return compare_folders(model_folder(current), candidate, pairs, feature_cache())

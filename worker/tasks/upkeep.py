@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from apps.jobs.services import forget_worker, note_worker, release_owned, resend_unheld
+from apps.labeling.consensus import refresh_consensus as settle_what_is_stuck
 from apps.labeling.services import expire_leases as give_back_overdue_leases
 from apps.reward_models.services import check_retrain_policies as start_due_trainings
 from worker.processes import die_with_parent
@@ -28,6 +29,12 @@ def resend_jobs() -> None:
 def expire_leases() -> None:
     """Give overdue comparisons back to the queue."""
     give_back_overdue_leases()
+
+
+@shared_task(name="tiebreak.refresh_consensus")
+def refresh_consensus() -> None:
+    """Settle what a changed protocol has left open."""
+    settle_what_is_stuck()
 
 
 @shared_task(name="tiebreak.check_retrain_policies")

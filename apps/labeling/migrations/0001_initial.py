@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('lease_expires_at', models.DateTimeField()),
                 ('skip_reason', models.CharField(blank=True, choices=[('pii', 'Contains personal data'), ('language', 'In a language I do not read'), ('needs_expertise', 'Needs expertise I do not have'), ('about_assistant', 'About the assistant itself'), ('unsafe', 'Unsafe content'), ('broken', 'Broken or unreadable'), ('other', 'Another reason')], max_length=20)),
                 ('skip_note', models.CharField(blank=True, max_length=1000)),
-                ('annotator', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to=settings.AUTH_USER_MODEL)),
+                ('annotator', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='assignments', to=settings.AUTH_USER_MODEL)),
                 ('comparison', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to='prompts.comparison')),
                 ('guideline_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='projects.guidelineversion')),
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to='projects.project')),
