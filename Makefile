@@ -37,4 +37,3 @@ format:
 bench:
 	@./setup.sh embedded,worker,test
 	.venv/bin/python -m benchmarks.real_labels --data $(DATA)
-	.venv/bin/python -m benchmarks.reward_model --data $(DATA)

@@ -25,7 +25,7 @@ _SCHEMES = {"http", "https", "mailto"}
 _TAGS = {"a", "blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre"}
 _TAGS |= {"s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"}
 _ATTRIBUTES = {"a": {"href", "title", "target"}, "ol": {"start"}, "td": {"class"}, "th": {"class"}, "span": {"class"}}
-_ATTRIBUTES |= {"div": {"class"}, "pre": {"tabindex"}}
+_ATTRIBUTES |= {"div": {"class", "tabindex"}, "pre": {"tabindex"}}
 _CLEANER = nh3.Cleaner(
     tags=_TAGS,
     attributes=_ATTRIBUTES,
@@ -104,18 +104,20 @@ def _render_link(
 def _render_cell(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    """Replace the `style` of an aligned column, which the Content-Security-Policy forbids, by a class."""
+    """Give an aligned column a class instead of a `style`, which the Content-Security-Policy forbids."""
     token = tokens[index]
     style = str(token.attrs.pop("style", ""))
     if style in _ALIGNED:
         token.attrSet("class", _ALIGNED[style])
+    if token.tag == "th" and not tokens[index + 1].content.strip():
+        token.tag = tokens[index + 2].tag = "td"  # an empty corner is no heading, least of all for a screen reader
     return renderer.renderToken(tokens, index, options, env)
 
 
 def _render_table_open(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    return '<div class="wide">' + renderer.renderToken(tokens, index, options, env)
+    return '<div class="wide" tabindex="0">' + renderer.renderToken(tokens, index, options, env)
 
 
 def _render_table_close(

@@ -96,6 +96,11 @@ def test_what_people_write_is_rendered():
     assert '<td class="at-end">2</td>' in html
 
 
+def test_an_empty_corner_of_a_table_is_no_heading():
+    html = render_markdown("| | b |\n|---|---|\n| 1 | 2 |\n")
+    assert "<td></td>\n<th>b</th>" in html
+
+
 def test_code_is_highlighted_with_classes_and_never_with_styles():
     html = render_markdown("```python\ndef f():\n    return 'x'\n```")
     assert '<span class="hl-k">def</span>' in html

@@ -38,7 +38,7 @@ class Recipe:
     batch_tokens    tokens per batch of the feature pass, padding included
     max_tokens      longer inputs are truncated (see worker.core.backbone)
 
-    The defaults won by held-out accuracy over topics (benchmarks/reward_model.py measures them).
+    The defaults won by held-out accuracy over topics (docs/decisions/0005 has the figures).
     """
 
     name: str = "default"
