@@ -14,7 +14,7 @@ document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-opens]");
   if (opener) {
     event.preventDefault();
-    open(document.getElementById(opener.dataset.opens));
+    toggle(document.getElementById(opener.dataset.opens));
   }
   const closer = event.target.closest("[data-closes]");
   if (closer) {
@@ -35,6 +35,7 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
+    document.querySelector("dialog[data-beside][open]")?.close();
     for (const menu of document.querySelectorAll("[data-menu][open]")) {
       menu.open = false;
       menu.querySelector("summary").focus();
@@ -64,9 +65,16 @@ function upgrade(root) {
   }
 }
 
+// A dialog that has room beside the page does not block it.
 function open(dialog) {
-  for (const other of document.querySelectorAll("dialog:modal")) other.close();
-  dialog.showModal();
+  for (const other of document.querySelectorAll("dialog[open]")) other.close();
+  if ("beside" in dialog.dataset && matchMedia("(min-width: 75.01rem)").matches) dialog.show();
+  else dialog.showModal();
+}
+
+function toggle(dialog) {
+  if (dialog.open) dialog.close();
+  else open(dialog);
 }
 
 async function copy(button) {
