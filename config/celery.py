@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from celery import Celery
+from celery.signals import beat_init, worker_init
 from psycopg.conninfo import make_conninfo
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -38,6 +39,14 @@ def broker_transport_options() -> dict[str, Any]:
         "polling_interval": 0.2,
         "pool_size": 2,
     }
+
+
+@worker_init.connect
+@beat_init.connect
+def start_database(**kwargs: Any) -> None:
+    """Start the embedded PostgreSQL before the broker inside it is asked for messages."""
+    if settings.EMBEDDED:
+        embedded_postgres.start(settings.POSTGRES_DIR)
 
 
 UPKEEP = (
