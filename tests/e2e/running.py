@@ -94,10 +94,11 @@ class Runner:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._said:
-                self.output += line
-                self._said.notify_all()
+        with self.process.stdout as lines:
+            for line in lines:
+                with self._said:
+                    self.output += line
+                    self._said.notify_all()
         self.process.wait()
         with self._said:
             self._said.notify_all()

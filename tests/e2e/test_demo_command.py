@@ -18,15 +18,15 @@ ACCOUNTS = ["manager", *(f"annotator{number}" for number in range(1, 6)), "resea
 RESTART_SECONDS = 20
 
 
-def run_once(**environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a runner that is expected to give up at once."""
+def run_once(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a runner that is expected to give up."""
     return subprocess.run(
-        [sys.executable, "-m", "config.demo"],
+        [sys.executable, *options, "-m", "config.demo"],
         cwd=ROOT,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
     )
 
 
@@ -71,6 +71,12 @@ def test_the_demo_starts_serves_recovers_stops_and_starts_again_with_its_data(va
         assert runner.stop(signal.SIGTERM) == 0
     assert not processes_of(var), runner.output
 
+    broken = run_once(TIEBREAK_VAR=str(var), PORT=str(free_port()), GUNICORN_CMD_ARGS="--config /no/such/file")
+    assert broken.returncode == 1
+    assert "web died 5 times within a minute" in broken.stderr
+    assert f"{var}/log/web.log" in broken.stderr
+    assert not processes_of(var), broken.stdout
+
 
 def test_a_taken_port_gets_a_sentence_with_the_way_out(var: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -80,3 +86,16 @@ def test_a_taken_port_gets_a_sentence_with_the_way_out(var: Path) -> None:
     assert f"Port {port} is taken" in done.stderr
     assert f"PORT={port + 1} make demo" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_missing_package_gets_a_sentence_with_the_way_out() -> None:
+    done = run_once("-S")  # without site-packages
+    assert done.returncode == 1
+    assert "is not installed" in done.stderr
+    assert "make demo" in done.stderr
+
+
+def test_a_port_that_is_no_port_gets_a_sentence(var: Path) -> None:
+    done = run_once(TIEBREAK_VAR=str(var), PORT="eighty")
+    assert done.returncode == 1
+    assert "PORT must be a number from 1 to 65535, not 'eighty'" in done.stderr
