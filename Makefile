@@ -6,7 +6,7 @@ DATA ?= ../shared/data
 
 help:
 	@echo "make demo     run everything on this machine with the demo project (PORT=8000)"
-	@echo "make test     run every test (PYTEST_ARGS=\"-k name\" for some, TEST_PROCESSES=2 for two at a time)"
+	@echo "make test     run every test (PYTEST_ARGS=\"-k name\" for some, TEST_PROCESSES=0 for one at a time)"
 	@echo "make lint     check style, types, templates, import contracts and migrations"
 	@echo "make format   format code and templates"
 	@echo "make bench    run the benchmarks (DATA=folder of the UKPConvArg1 files)"
@@ -17,7 +17,7 @@ demo:
 
 test:
 	@./setup.sh embedded,worker,test browser
-	@.venv/bin/python -m pytest -n $(or $(TEST_PROCESSES),0) $(PYTEST_ARGS)
+	@.venv/bin/python -m pytest -n $(or $(TEST_PROCESSES),2) --dist loadgroup $(PYTEST_ARGS)
 
 lint:
 	@./setup.sh embedded,worker,test,lint

@@ -36,7 +36,10 @@ class Figures:
             ("pairs imported, with consensus that is not 0", f"{self.imported}, {self.agreed}"),
             ("import with consensus", f"{self.import_seconds:.1f} s"),
             ("first training run, backbone included", f"{self.train_seconds:.1f} s"),
-            ("second run, texts the backbone had to read again", f"{self.retrain_seconds:.1f} s, {self.retrain_computed}"),
+            (
+                "second run, texts the backbone had to read again",
+                f"{self.retrain_seconds:.1f} s, {self.retrain_computed}",
+            ),
             ("test pairs", str(self.test["n"])),
             ("accuracy (95 % by prompt)", f"**{self.test['accuracy']:.3f}** ({low:.3f}–{high:.3f})"),
             ("length baseline: the longer one wins", f"{self.test['length_baseline']:.3f}"),
@@ -44,7 +47,10 @@ class Figures:
                 "accuracy where the shorter one won",
                 f"{self.test['accuracy_shorter_won']:.3f} of {self.test['n_shorter_won']}",
             ),
-            ("accuracy where the longer one won", f"{self.test['accuracy_longer_won']:.3f} of {self.test['n_longer_won']}"),
+            (
+                "accuracy where the longer one won",
+                f"{self.test['accuracy_longer_won']:.3f} of {self.test['n_longer_won']}",
+            ),
         ]
         return "\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
@@ -125,7 +131,9 @@ def main() -> int:
         print(f"Skipped: {options.data} does not hold {TRAIN_FILE}.")
         return 0
     with tempfile.TemporaryDirectory(prefix="tiebreak-bench-") as folder:
-        os.environ.update(TIEBREAK_VAR=folder, DJANGO_SETTINGS_MODULE="config.settings", CELERY_BROKER_URL="memory://localhost")
+        os.environ.update(
+            TIEBREAK_VAR=folder, DJANGO_SETTINGS_MODULE="config.settings", CELERY_BROKER_URL="memory://localhost"
+        )
         os.chmod(folder, 0o755)  # the embedded PostgreSQL may run as a user of its own
         import django
         from django.core.management import call_command

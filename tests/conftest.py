@@ -1,10 +1,23 @@
 """Fixtures that every folder uses: a project and people with each role in it."""
 
+from pathlib import Path
+
 import pytest
 
 from apps.accounts.models import User
 from apps.projects.models import Membership, Project
 from tests.factories import MembershipFactory, ProjectFactory, UserFactory
+
+
+RUNS_PROCESSES = ("e2e", "services")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that start the product's processes in one of xdist's workers, one after another."""
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).parts[0] in RUNS_PROCESSES:
+            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.fixture

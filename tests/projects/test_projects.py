@@ -49,7 +49,10 @@ def test_a_slug_is_taken_once(project):
 def test_a_changed_guideline_is_a_new_version_and_the_same_one_is_not(project, manager):
     update_project(project=project, actor=manager, guideline="Read twice.")
     update_project(project=project, actor=manager, guideline="Read twice.")
-    assert list(GuidelineVersion.objects.values_list("number", "text")) == [(1, "Read both responses."), (2, "Read twice.")]
+    assert list(GuidelineVersion.objects.values_list("number", "text")) == [
+        (1, "Read both responses."),
+        (2, "Read twice."),
+    ]
     assert AuditEvent.objects.filter(verb="published a guideline version", actor=manager).count() == 1
 
 
