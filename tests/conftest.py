@@ -8,7 +8,6 @@ from apps.accounts.models import User
 from apps.projects.models import Membership, Project
 from tests.factories import MembershipFactory, ProjectFactory, UserFactory
 
-
 RUNS_PROCESSES = ("e2e", "services")
 
 
