@@ -1,0 +1,92 @@
+"""Every address that names a project, or something in one, is closed to strangers, whoever adds it."""
+
+import re
+
+import pytest
+from django.urls import URLResolver, get_resolver
+
+from apps.exports.services import create_snapshot
+from apps.jobs.services import enqueue
+from apps.labeling.services import lease_next
+from apps.projects.models import Project
+from apps.reward_models.models import RewardModel, TrainingRun
+from apps.signals.models import Scorer
+from tests.factories import ComparisonFactory, MembershipFactory
+
+OPEN_TO_ALL = {"login", "logout", "livez", "readyz", "home", "tokens", "token-revoke", "schema", "docs", "docs-script"}
+"""Pages of nobody's project: what they show is the person's own, or nothing."""
+PARAMETER = re.compile(r"<(?:\w+:)?([\w-]+)>")
+
+
+def addresses(resolver: URLResolver, prefix: str = "") -> list[tuple[str, str]]:
+    """Return (name, address with parameters) of every route below a resolver, the admin's left out."""
+    found = []
+    for pattern in resolver.url_patterns:
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            found += [] if path == "admin/" else addresses(pattern, path)
+        else:
+            found.append((pattern.name or path, path))
+    return found
+
+
+@pytest.fixture
+def things(project: Project) -> dict[str, object]:
+    """Return a value for every parameter an address can have, all of one project."""
+    comparison = ComparisonFactory(project=project)
+    person = MembershipFactory(project=project).user
+    snapshot = create_snapshot(project=project, body={"name": "First"}, created_by=None)
+    job = enqueue(kind="training", project=project, inputs={})
+    scorer = Scorer.objects.create(project=project, name="Reward model 1", kind="reward_model")
+    model = RewardModel.objects.create(
+        project=project, version=1, recipe={}, recipe_hash="x", snapshot=snapshot, scorer=scorer, folder="x"
+    )
+    assignment = lease_next(project=project, annotator=person, resume=True)
+    run = TrainingRun.objects.create(project=project, recipe={}, snapshot=snapshot, job=job)
+    rows = {
+        "comparison": comparison,
+        "snapshot": snapshot,
+        "job": job,
+        "scorer": scorer,
+        "model": model,
+        "reward-model": model,
+        "run": run,
+        "training-run": run,
+        "assignment": assignment,
+    }
+    return {
+        "slug": project.slug,
+        "username": person.username,
+        "export_format": "annotations",
+        "split": "train",
+        "file": "train.jsonl",
+        **{f"{name}_id": row.pk for name, row in rows.items()},
+    }
+
+
+def filled(path: str, things: dict[str, object]) -> str:
+    """Return an address with its parameters filled in; a bare `id` belongs to the noun before it."""
+    named = re.sub(r"([\w-]+)s/<str:id>", r"\1s/<str:\1_id>", path)
+    return "/" + PARAMETER.sub(lambda match: str(things[match[1]]), named)
+
+
+def test_a_stranger_gets_404_at_every_address_of_a_project(client, stranger, things):
+    client.force_login(stranger)
+    leaks, seen = [], 0
+    for name, path in addresses(get_resolver()):
+        if name in OPEN_TO_ALL or not PARAMETER.search(path):
+            continue
+        address = filled(path, things)
+        for method in ("get", "post", "put", "patch", "delete"):
+            reply = client.generic(method.upper(), address, "{}", content_type="application/json")
+            status = reply.status_code
+            seen += status == 404
+            if status not in {404, 405}:
+                leaks.append(f"{method.upper()} {address}: {status}")
+    assert leaks == []
+    assert seen > 50
+
+
+def test_the_addresses_without_a_project_are_known():
+    plain = {name for name, path in addresses(get_resolver()) if not PARAMETER.search(path)}
+    assert plain - OPEN_TO_ALL == {"api/v1/projects/", "api/v1/", "^api(/|$)"}
