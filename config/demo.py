@@ -142,7 +142,7 @@ class Runner:
         service.kill_group()
 
     def _revive(self) -> None:
-        """Start again what died; give up on a service that keeps dying."""
+        """Start again what died; give up on a worker that keeps dying, and on everything when that is the web."""
         for service in self.services:
             if service.process is None or service.running:
                 continue
@@ -152,10 +152,14 @@ class Runner:
             now = time.monotonic()
             service.deaths.append(now)
             if len(service.deaths) == DEATHS and now - service.deaths[0] < DEATHS_SECONDS:
-                raise Problem(
+                problem = (
                     f"{service.name} died {DEATHS} times within a minute, the last time {ended_how(code)}. "
                     f"Read the end of {log}, mend what it names, and run `make demo` again."
                 )
+                if service is self.web:
+                    raise Problem(problem)
+                say(f"{problem} Until then everything else goes on without it.")
+                continue
             say(f"{service.name} died ({ended_how(code)}) and is started again; what it said is in {log}.")
             service.start()
 

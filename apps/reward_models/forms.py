@@ -22,7 +22,10 @@ class PolicyForm(forms.ModelForm):
             "min_gain": _("Least gain in accuracy"),
             "recipe": _("Recipe (JSON)"),
         }
-        widgets = {"recipe": forms.Textarea(attrs={"rows": 4, "class": "mono", "spellcheck": "false"})}
+        widgets = {
+            "every_labels": forms.NumberInput(attrs={"min": 1}),
+            "recipe": forms.Textarea(attrs={"rows": 4, "class": "mono", "spellcheck": "false"}),
+        }
 
     def clean_recipe(self) -> dict[str, Any]:
         """Let an empty field stand for the default recipe."""

@@ -99,7 +99,11 @@ class RetrainPolicy(models.Model):
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
         help_text="Accuracy that a better version must add; 0 means any gain.",
     )
-    recipe = models.JSONField(default=dict, blank=True, help_text="What differs from the default recipe.")
+    recipe = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='What differs from the default recipe, such as {"epochs": 60}; the fields are in docs/recipes.md.',
+    )
 
     class Meta:
         verbose_name_plural = "retrain policies"

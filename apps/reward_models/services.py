@@ -205,7 +205,9 @@ def promote(*, model: RewardModel, actor: User | None) -> Job:
     RewardModel.objects.filter(project=project, state=RewardModel.State.CURRENT).update(state=RewardModel.State.RETIRED)
     model.state = RewardModel.State.CURRENT
     model.promoted_at = timezone.now()
-    model.save(update_fields=["state", "promoted_at"])
+    if actor is not None:
+        model.decision = f"Promoted by {actor}. Judged when it was made: {model.decision}"[:300]
+    model.save(update_fields=["state", "promoted_at", "decision"])
     use_for_queue(scorer=model.scorer)
     record(project=project, actor=actor, verb="promoted a reward model", version=model.version)
     return run_scorer(scorer=model.scorer, created_by=actor)

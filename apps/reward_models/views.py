@@ -1,5 +1,6 @@
 """Reward models: versions, training runs, and when they are made and used."""
 
+import json
 from typing import Any
 
 from django.contrib import messages
@@ -50,7 +51,14 @@ def training_run(request: PageRequest, slug: str, run_id: int) -> HttpResponse:
     if run is None:
         raise NotFound(_("There is no such training run in this project."))
     asleep = [] if run.job.finished or run.job.queue in live_queues() else [run.job.queue]
-    context = {"membership": membership, "run": run, "job": run.job, "chart": chart_of(run.history), "asleep": asleep}
+    context = {
+        "membership": membership,
+        "run": run,
+        "job": run.job,
+        "recipe": [(name, json.dumps(value)) for name, value in run.recipe.items()],
+        "chart": chart_of(run.history),
+        "asleep": asleep,
+    }
     status = STOP_POLLING if request.htmx and run.job.finished else 200
     return render_page(request, "reward_models/training_run.html", "live", context, status=status)
 
@@ -102,8 +110,8 @@ def promote_version(request: PageRequest, slug: str, model_id: int) -> HttpRespo
 @signed_in
 @require_POST
 def policy(request: PageRequest, slug: str) -> HttpResponse:
-    """Change when the project retrains."""
-    membership = get_membership(request.user, slug, *SEES_RESULTS)
+    """Change when the project retrains and what it promotes."""
+    membership = get_membership(request.user, slug, Membership.Role.MANAGER)
     form = PolicyForm(request.POST, instance=_policy_of(membership.project))
     if form.is_valid():
         try:

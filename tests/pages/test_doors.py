@@ -30,7 +30,7 @@ ROUTES = [
     ("post", "training-runs/start/", RESULTS),
     ("post", "scoring/start/", RESULTS),
     ("post", "reward-models/{model}/promote/", MANAGER),
-    ("post", "settings/retraining/", RESULTS),
+    ("post", "settings/retraining/", MANAGER),
     ("post", "settings/queue/", MANAGER),
     ("post", "snapshots/", RESULTS),
     ("post", "jobs/{job}/cancel/", RESULTS),

@@ -140,15 +140,15 @@ def test_accuracy_below_chance_stays_in_the_chart():
 # --- Settings ---
 
 
-def test_the_policy_is_stored_and_shown(as_user, researcher, project):
-    client = as_user(researcher)
+def test_the_policy_is_stored_and_shown(as_user, manager, project):
+    client = as_user(manager)
     fields = {"every_labels": 50, "every_hours": "", "promotion": "always", "min_gain": 0.01, "recipe": '{"epochs": 5}'}
     client.post("/projects/tides/settings/retraining/", fields)
     policy = RetrainPolicy.objects.get()
     assert (policy.every_labels, policy.every_hours, policy.promotion) == (50, None, "always")
     assert policy.recipe == {"epochs": 5}
     assert "every 50 new labels" in client.get("/projects/tides/").content.decode()
-    assert AuditEvent.objects.get().actor == researcher
+    assert AuditEvent.objects.get().actor == manager
 
 
 @pytest.mark.parametrize(

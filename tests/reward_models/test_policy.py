@@ -175,6 +175,7 @@ def test_promoting_retires_the_current_version_and_scores_with_the_new_one(proje
     assert (old.state, new.state) == ("retired", "current")
     assert (job.kind, job.inputs) == ("scoring", {"scorer": new.scorer.pk})
     assert Scorer.objects.get(orders_queue=True) == new.scorer
+    assert new.decision.startswith("Promoted by mara.")
     assert AuditEvent.objects.filter(verb="promoted a reward model", actor=manager).exists()
     with pytest.raises(Conflict, match="current version already"):
         promote(model=new, actor=manager)

@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                 ('every_hours', models.FloatField(blank=True, help_text='Hours after which a training starts.', null=True, validators=[django.core.validators.MinValueValidator(0.01)])),
                 ('promotion', models.CharField(choices=[('better', 'When it is better on the held-out prompts'), ('always', 'Always'), ('by_hand', 'Only by hand')], default='better', max_length=10)),
                 ('min_gain', models.FloatField(default=0.0, help_text='Accuracy that a better version must add; 0 means any gain.', validators=[django.core.validators.MinValueValidator(0.0), django.core.validators.MaxValueValidator(1.0)])),
-                ('recipe', models.JSONField(blank=True, default=dict, help_text='What differs from the default recipe.')),
+                ('recipe', models.JSONField(blank=True, default=dict, help_text='What differs from the default recipe, such as {"epochs": 60}; the fields are in docs/recipes.md.')),
             ],
             options={
                 'verbose_name_plural': 'retrain policies',
