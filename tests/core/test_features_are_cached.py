@@ -124,10 +124,9 @@ def test_a_vector_with_a_flipped_bit_counts_as_absent(tmp_path: Path) -> None:
         assert set(cache.get_many(KEYS[:2])) == {KEYS[1]}
 
 
-def test_a_locked_file_is_not_taken_for_a_damaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.core.features.BUSY_SECONDS", 0.05)
+def test_a_locked_file_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
     path = tmp_path / "features.sqlite"
-    with FeatureCache(path) as cache:
+    with FeatureCache(path, busy_seconds=0.05) as cache:
         other = sqlite3.connect(path)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):

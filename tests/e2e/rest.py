@@ -1,10 +1,11 @@
 """A researcher's script: the REST API over real HTTP."""
 
 import logging
-import time
 from typing import Any
 
 import httpx
+
+from tests.e2e.running import wait_until
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # a line per poll buries what went wrong
 
@@ -36,7 +37,7 @@ class Rest:
 
     def finished(self, job: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
         """Wait until a job has succeeded and return it."""
-        return wait_for(lambda: self._succeeded(job["id"]), seconds)
+        return wait_until(lambda: self._succeeded(job["id"]), seconds, f"job {job['id']} has succeeded")
 
     def idle(self, slug: str, seconds: float = 120) -> list[dict[str, Any]]:
         """Wait until no job of the project is unfinished; return them all."""
@@ -45,7 +46,7 @@ class Rest:
             jobs = self.all(f"projects/{slug}/jobs/")
             return jobs if all(job["state"] not in {"queued", "running"} for job in jobs) else None
 
-        return wait_for(all_done, seconds)
+        return wait_until(all_done, seconds, f"no job of {slug} is unfinished")
 
     def _succeeded(self, job_id: str) -> dict[str, Any] | None:
         job = self.get(f"jobs/{job_id}/")
@@ -55,13 +56,3 @@ class Rest:
     def _body(self, reply: httpx.Response) -> Any:
         assert reply.status_code < 400, f"{reply.request.method} {reply.request.url}: {reply.status_code} {reply.text}"
         return reply.json() if reply.content else None
-
-
-def wait_for(condition: Any, seconds: float = 60) -> Any:
-    """Return the first true value of `condition()`; fail after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"Waited {seconds} seconds in vain for {condition}.")

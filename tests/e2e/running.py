@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -138,12 +139,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait for a condition of another process; fail with `what` was expected."""
+def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Wait for a condition of another process and return its true value; fail with `what` was expected."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (value := condition()):
         assert time.monotonic() < deadline, f"Not within {seconds} seconds: {what}"
         time.sleep(0.1)
+    return value
 
 
 def processes_of(var: Path) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.browser import ATTRIBUTES, Person, chromium
-from tests.e2e.rest import Rest, wait_for
+from tests.e2e.rest import Rest
+from tests.e2e.running import wait_until
 
 SLUG = "loop"
 NEW_PAIRS = [
@@ -99,9 +100,11 @@ def test_three_people_label_and_a_model_and_a_dataset_come_out(tiebreak, rest):
         manager = Person.sign_in(browser, tiebreak.base_url, "manager", tiebreak.password)
         manager.page.goto(f"/projects/{SLUG}/")
         manager.page.get_by_role("button", name="Retrain now").click()
-        second_model = wait_for(
-            lambda: next((m for m in rest.all(f"projects/{SLUG}/reward-models/") if m["version"] == 2), None), 120
-        )
+
+        def second_version():
+            return next((model for model in rest.all(f"projects/{SLUG}/reward-models/") if model["version"] == 2), None)
+
+        second_model = wait_until(second_version, 120, "a second version is registered")
         assert second_model["parent"] == first_model["id"]
         if second_model["state"] != "current":
             assert "Not better" in second_model["decision"]

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from tests.e2e.rest import Rest, wait_for
+from tests.e2e.rest import Rest
+from tests.e2e.running import wait_until
 
 WORDS = ["tide", "moon", "water", "pull", "ocean", "shore", "gravity", "earth", "wave", "coast", "spring", "neap"]
 SLUG = "killed"
@@ -41,10 +42,10 @@ def rest(tiebreak):
 
 def kill_gpu_worker_when(tiebreak, rest, job, condition):
     """Wait until the running job meets the condition, then kill the gpu worker without warning."""
-    wait_for(lambda: condition(rest.get(f"jobs/{job['id']}/")), 90)
+    wait_until(lambda: condition(rest.get(f"jobs/{job['id']}/")), 90, "the job is in the middle of its work")
     victim = tiebreak.pid("gpu")
     os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: tiebreak.pid("gpu") != victim, 30)
+    wait_until(lambda: tiebreak.pid("gpu") != victim, 30, "the worker is gone")
 
 
 def test_training_and_scoring_survive_a_killed_worker(tiebreak, rest):
@@ -63,11 +64,12 @@ def test_training_and_scoring_survive_a_killed_worker(tiebreak, rest):
 
     imported = rest.post(f"projects/{SLUG}/imports/", {"items": list(rows(80, labeled=False))})
     rest.finished(imported["job"])
-    scoring = wait_for(
-        lambda: next(
-            (j for j in rest.all(f"projects/{SLUG}/jobs/") if j["kind"] == "scoring" and j["state"] == "running"), None
-        )
-    )
+
+    def running_scoring():
+        jobs = rest.all(f"projects/{SLUG}/jobs/")
+        return next((job for job in jobs if job["kind"] == "scoring" and job["state"] == "running"), None)
+
+    scoring = wait_until(running_scoring, 60, "the new responses are being scored")
     kill_gpu_worker_when(tiebreak, rest, scoring, lambda job: 120 < job["progress"]["done"] < job["progress"]["total"])
     rest.finished(scoring)
     assert_each_response_scored_once(rest, 280)

@@ -39,8 +39,8 @@ class FeatureCache:
     and a new one is begun: a cache may be lost, never wrong. Open it in the process and thread that use it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
+        self.path, self._busy_seconds = path, busy_seconds
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = self._open()
 
@@ -83,12 +83,12 @@ class FeatureCache:
         """Open or create the file, under a lock, so that only one process moves a damaged file aside."""
         with self._lock():
             try:
-                connection = _connect(self.path)
+                connection = _connect(self.path, self._busy_seconds)
             except sqlite3.DatabaseError as error:
                 if not _is_corrupt(error):
                     raise
                 self._move_aside(error)
-                connection = _connect(self.path)
+                connection = _connect(self.path, self._busy_seconds)
             self._inode = self.path.stat().st_ino
         return connection
 
@@ -159,8 +159,8 @@ def cached_features(
     return np.stack([found[key] for key in keys]), hits, len(missing)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=busy_seconds)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
