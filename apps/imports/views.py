@@ -25,5 +25,4 @@ def import_file(request: PageRequest, slug: str) -> HttpResponse:
     made = start_import(
         project=membership.project, file_name=file.name or "file", stream=file.file, created_by=membership.user
     )
-    messages.success(request, _("The file is being imported."))
     return redirect("job", slug, made.job_id)

@@ -82,8 +82,9 @@ def save_draft(*, assignment: Assignment, body: object) -> Draft:
         raise InvalidInput(f"The draft {problem}.", [FieldError("", f"The text {problem}.")])
     with transaction.atomic():
         locked = Assignment.objects.select_for_update(of=("self",)).select_related("project").get(pk=assignment.pk)
-        if locked.state == Assignment.State.SUBMITTED:
-            raise Conflict("This comparison was submitted already; the draft is not needed any more.")
+        if locked.state in {Assignment.State.SUBMITTED, Assignment.State.SKIPPED}:
+            done = locked.get_state_display().lower()
+            raise Conflict(f"This comparison was {done} already; the draft is not needed any more.")
         draft, _ = Draft.objects.update_or_create(assignment=locked, defaults={"body": body})
         if locked.state == Assignment.State.LEASED:
             _prolong(locked)

@@ -73,7 +73,6 @@ def start(request: PageRequest, slug: str) -> HttpResponse:
     except (Conflict, InvalidInput) as refused:
         messages.error(request, refused.detail)
         return redirect("project", slug)
-    messages.success(request, _("The training is under way."))
     return redirect("training-run", slug, run.pk)
 
 

@@ -23,7 +23,9 @@ document.addEventListener("input", ({ target }) => {
 document.addEventListener("change", ({ target }) => {
   const group = target.closest?.("[data-scale]");
   const line = group && document.querySelector(`[data-focuses="${group.querySelector("input").id}"]`)?.closest("li");
+  const side = line?.parentElement.closest("li");
   line?.remove();
+  if (side && !side.querySelector("a")) side.remove();
   if (line) document.querySelector(".problems").hidden = !document.querySelector("[data-focuses]");
 });
 
@@ -114,12 +116,13 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const question = event.target.closest("[data-scale]");
+  const focused = event.target.closest("[data-scale]");
+  const question = focused ?? questions().find((each) => !answered(each));
   const digit = /^[0-9]$/.test(event.key) ? Number(event.key) : null;
   if (question?.dataset.scale === "rating" && digit !== null) choose(question, digit);
   else if (question?.dataset.scale === "preference" && (digit !== null || event.key === "n"))
     choose(question, (digit ?? 7) - 1);
-  else if (Object.hasOwn(keys, event.key)) keys[event.key](question);
+  else if (Object.hasOwn(keys, event.key)) keys[event.key](focused);
   else return;
   event.preventDefault();
 });

@@ -29,6 +29,7 @@ function start(form) {
   let retry = RETRY;
   let timer = 0;
   let submitting = false;
+  let settled = false; // submitted or skipped elsewhere: no draft is wanted any more
 
   restore();
   const clock = setInterval(tick, 1000);
@@ -45,7 +46,7 @@ function start(form) {
     submitting = true;
     clearTimeout(timer);
     keep();
-    say(null);
+    if (!settled) say(null);
   });
   form.addEventListener("htmx:beforeOnLoad", (event) => {
     const { xhr } = event.detail;
@@ -71,6 +72,7 @@ function start(form) {
 
   function changed() {
     revision += 1;
+    if (settled) return;
     keep();
     status.textContent = "";
     clearTimeout(timer);
@@ -79,7 +81,7 @@ function start(form) {
 
   function flush(options) {
     if (!form.isConnected) return leave();
-    if (revision > saved && !submitting) send(options);
+    if (revision > saved && !submitting && !settled) send(options);
   }
 
   async function send({ keepalive = false } = {}) {
@@ -97,7 +99,9 @@ function start(form) {
     } catch {
       return again("offline");
     }
+    if (!response.ok) response.body?.cancel(); // a body that nobody reads holds its connection
     if (!form.isConnected || submitting) return;
+    if (response.status === 409) return settle();
     if (response.status === 401) return again("signed-out", 401);
     if (response.status >= 500 || response.status === 403) return again("failed", response.status);
     if (!response.ok) return say("failed", response.status);
@@ -108,6 +112,12 @@ function start(form) {
     saved = sent;
     localStorage.removeItem(key);
     status.textContent = status.dataset.saved;
+  }
+
+  function settle() {
+    settled = true;
+    localStorage.removeItem(key);
+    if (form.dataset.refused !== "409") say("settled"); // the page that refused the submit has said so itself
   }
 
   function again(kind, code) {
@@ -132,6 +142,7 @@ function start(form) {
   }
 
   function keep() {
+    if (settled) return;
     try {
       localStorage.setItem(key, JSON.stringify({ body: read(form), at: Date.now() }));
     } catch {
@@ -140,6 +151,7 @@ function start(form) {
   }
 
   function restore() {
+    if (form.dataset.refused === "409") return localStorage.removeItem(key);
     let kept;
     try {
       kept = JSON.parse(localStorage.getItem(key));
@@ -149,7 +161,7 @@ function start(form) {
     if (!kept) return;
     if (kept.at < Date.parse(form.dataset.savedAt ?? 0)) return localStorage.removeItem(key);
     write(form, kept.body);
-    status.textContent = status.dataset.restored;
+    if (!form.dataset.refused) status.textContent = status.dataset.restored;
     revision += 1;
     timer = setTimeout(send, WAIT);
   }

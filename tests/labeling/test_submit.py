@@ -106,6 +106,8 @@ def test_a_skipped_comparison_cannot_be_submitted(project):
     skip_assignment(assignment=lease, reason="broken")
     with pytest.raises(Conflict, match="skipped"):
         submit_annotation(assignment=lease, body=answer())
+    with pytest.raises(Conflict, match="skipped already"):
+        save_draft(assignment=lease, body=answer())
 
 
 def test_an_unknown_skip_reason_is_refused(project):

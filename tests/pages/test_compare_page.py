@@ -117,10 +117,16 @@ def test_an_incomplete_answer_comes_back_with_everything_kept(as_user, annotator
     assert "Too short.</textarea>" in html
     lines = re.findall(r'data-focuses="([^"]+)">([^<]+)</a>', html)
     assert lines == [
-        ("rating-2-coherence-0", "Rate the coherence of response 2."),
-        ("preference-1", "Choose one of the six preferences, or neither valid."),
-        ("justification", "Write 10 to 300 words; this has 2."),
+        ("rating-2-coherence-0", "Coherence"),
+        ("preference-1", "Which one is better?"),
+        ("justification", "Why?"),
     ]
+    for detail in (
+        "Rate the coherence of response 2.",
+        "Choose one of the six preferences, or neither valid.",
+        "Write 10 to 300 words; this has 2.",
+    ):
+        assert f">{detail}</p>" in html
     assert re.search(r'id="rating-2-coherence-0"[^>]* autofocus', html)
     assert html.count("autofocus") == 1
     assert response["HX-Reswap"] == "outerHTML"

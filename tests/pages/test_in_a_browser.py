@@ -7,10 +7,11 @@ from axe_playwright_python.sync_playwright import Axe
 from django.db import connection
 from playwright.sync_api import expect
 
-from apps.labeling.models import Annotation, Draft
+from apps.labeling.models import Annotation, Assignment, Draft
+from apps.labeling.services import submit_annotation
 from tests.e2e.browser import ATTRIBUTES, chromium
-from tests.e2e.rest import wait_for
-from tests.factories import PASSWORD, ComparisonFactory, MembershipFactory, ProjectFactory
+from tests.e2e.running import wait_until
+from tests.factories import PASSWORD, ComparisonFactory, MembershipFactory, ProjectFactory, answer
 
 WORDS = "is right about everything that matters here, and the other one is not."
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,15 +48,19 @@ def open_page(browser, live_server):
     yield open_it
     for context in contexts:
         leave_quietly(context)
-    wait_for(lambda: not busy_sessions(), 10)
+    wait_until(lambda: not busy_sessions(), 10, "no session of the database is busy")
 
 
 def leave_quietly(context) -> None:
     """Close the window without the last draft that a closing page sends: the tables are emptied right afterwards."""
     for page in context.pages:
         page.evaluate("document.querySelector('[data-answer]')?.remove()")
-        wait_for(lambda page=page: page.evaluate("true") and not getattr(page, "under_way", ()), 10)
+        wait_until(lambda page=page: is_quiet(page), 10, "no request is under way")
     context.close()
+
+
+def is_quiet(page) -> bool:
+    return page.evaluate("true") and not getattr(page, "under_way", ())
 
 
 def busy_sessions() -> int:
@@ -120,12 +125,54 @@ def test_a_pair_is_answered_by_keyboard_and_the_next_is_there(annotator, open_pa
 def test_what_is_missing_is_named_and_leaves_the_list_when_answered(annotator, open_page):
     page = open_page(annotator, "/projects/tides/queue/")
     page.keyboard.press("Control+Enter")
-    expect(page.locator(".problems li")).to_have_count(12)
+    expect(page.locator(".problems a")).to_have_count(12)
     expect(page.locator("#rating-1-helpfulness-0")).to_be_focused()
     page.keyboard.press("3")
-    expect(page.locator(".problems li")).to_have_count(11)
-    page.get_by_role("link", name="Choose one of the six preferences").click()
+    expect(page.locator(".problems a")).to_have_count(11)
+    page.get_by_role("link", name="Which one is better?").click()
     expect(page.locator("#preference-1")).to_be_focused()
+    assert [line for line in page.console if "422" not in line] == []  # Chromium itself reports the refusal
+
+
+def test_a_refused_answer_is_kept_without_saying_restored(annotator, open_page):
+    page = open_page(annotator, "/projects/tides/queue/")
+    page.route("**/draft/", lambda route: route.abort())
+    page.get_by_label("Why?").fill("Half a thought")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".problems")).to_be_visible()
+    expect(page.get_by_label("Why?")).to_have_value("Half a thought")
+    expect(page.locator("[data-draft-status]")).not_to_have_text("Draft restored")
+
+
+def test_a_digit_without_a_focused_question_answers_the_first_open_one(annotator, open_page):
+    page = open_page(annotator, "/projects/tides/queue/")
+    expect(page.locator("#prompt-heading")).to_be_focused()
+    page.keyboard.press("3")
+    expect(page.locator("#rating-1-helpfulness-3")).to_be_checked()
+    expect(page.locator("#rating-1-correctness-0")).to_be_focused()
+
+
+def test_a_second_tab_says_that_the_pair_is_done_and_keeps_no_draft(annotator, open_page):
+    page = open_page(annotator, "/projects/tides/queue/")
+    assignment = Assignment.objects.get()
+    submit_annotation(assignment=assignment, body=answer())
+    page.get_by_label("Why?").fill(f"Typed in the second tab {WORDS}")
+    trouble = page.locator("[data-trouble]")
+    expect(trouble).to_contain_text("This comparison was submitted or skipped already.")
+    assert page.evaluate("localStorage.length") == 0
+    for label in (1, 2):
+        for name in ATTRIBUTES:
+            page.locator(f"#rating-{label}-{name}-2").check(force=True)
+    page.locator("#preference-2").check(force=True)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".problems")).to_contain_text("You have submitted another answer")
+    expect(page.get_by_label("Why?")).to_have_value(f"Typed in the second tab {WORDS}")
+    with page.expect_response("**/draft/") as refused:
+        page.get_by_label("Why?").press("End")
+        page.keyboard.type(" More.")
+    assert refused.value.status == 409
+    expect(page.locator("[data-trouble]")).to_be_hidden()
+    assert page.evaluate("localStorage.length") == 0
 
 
 def test_a_draft_is_saved_while_typing_and_is_back_after_a_reload(annotator, open_page):
