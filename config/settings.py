@@ -74,7 +74,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
+    "apps.core.middleware.LanguageMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -183,7 +183,12 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 
 # --- Language and time ---
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English")]
+"""What machines are answered in, what is stored in rows, and what a person gets who asks for no language we have."""
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 USE_TZ = True
 TIME_ZONE = "UTC"
 
@@ -191,7 +196,7 @@ TIME_ZONE = "UTC"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 HTTPS = env.bool("HTTPS", False)
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_REFERRER_POLICY = "same-origin"
@@ -210,6 +215,14 @@ CONTENT_SECURITY_POLICY = {
         "manifest-src": [SELF],
     }
 }
+
+# --- Requests to elsewhere (apps.core.outgoing) ---
+OUTGOING_ALLOW = [entry.lower() for entry in env.list("OUTGOING_ALLOW", default=[])]
+"""Networks (10.1.2.0/24) and host names that may be asked although they are not public: a model server of one's own."""
+LOAD_IMAGES = env.bool("LOAD_IMAGES", True)
+"""Whether images that texts name by address are fetched, by the server, and shown; else they are shown as words."""
+IMAGE_FETCHES = env.int("IMAGE_FETCHES", 3)
+"""Images that a web process fetches at a time: fewer than it has threads, so that slow servers never keep them all."""
 
 # --- API ---
 API_MAX_OPEN_ASSIGNMENTS = 20

@@ -2,12 +2,15 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.i18n import set_language
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("language/", set_language, name="set-language"),
     path("api/v1/", include("apps.api.urls")),
     path("", include("apps.api.root_urls")),
     path("", include("apps.pages.urls")),
+    path("", include("apps.core.urls")),
     path("", include("apps.accounts.urls")),
     path("", include("apps.projects.urls")),
     path("", include("apps.labeling.urls")),

@@ -1,1 +1,1 @@
-"""Abstract models, errors, Markdown, artifacts, and the page-or-fragment helper."""
+"""Abstract models, errors, Markdown, outgoing requests, artifacts, and the page-or-fragment helper."""
