@@ -6,6 +6,7 @@ from typing import ClassVar
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from apps.core.models import Created
 
@@ -29,21 +30,17 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
 
     def usable(self, key: str) -> "ApiToken | None":
         """Return the live token with this key (one query), or None."""
-        return (
-            self.select_related("user")
-            .filter(digest=ApiToken.digest_of(key), revoked_at=None, user__is_active=True)
-            .filter(models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now()))
-            .first()
-        )
+        token = self.select_related("user").filter(digest=ApiToken.digest_of(key)).first()
+        return token if token is not None and token.is_usable else None
 
 
 class ApiToken(Created):
     """A key for the REST API. Only its SHA-256 is stored: the key has 256 random bits, so a slow hash adds nothing."""
 
     class Scope(models.TextChoices):
-        READ = "read", "Read"
-        WRITE = "write", "Read and write"
-        ADMIN = "admin", "Everything this person may do"
+        READ = "read", _("Read")
+        WRITE = "write", _("Read and write")
+        ADMIN = "admin", _("Everything this person may do")
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=100)
@@ -57,6 +54,12 @@ class ApiToken(Created):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.user})"
+
+    @property
+    def is_usable(self) -> bool:
+        """Say whether the token opens the door now: not revoked, not expired, and of somebody who may sign in."""
+        expired = self.expires_at is not None and self.expires_at <= timezone.now()
+        return self.revoked_at is None and not expired and self.user.is_active
 
     @staticmethod
     def digest_of(key: str) -> str:

@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.core.signals import got_request_exception
 from django.http import Http404, JsonResponse
 from django.http.request import UnreadablePostError
+from django.utils.functional import Promise
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
@@ -18,7 +19,7 @@ from apps.core.errors import AppError, FieldError, Forbidden, InvalidInput, NotF
 logger = logging.getLogger(__name__)
 CONTENT_TYPE = "application/problem+json"
 
-TITLES: Mapping[type[exceptions.APIException], str] = {
+TITLES: Mapping[type[exceptions.APIException], str | Promise] = {
     exceptions.ParseError: "The body cannot be read",
     exceptions.NotAuthenticated: "Not signed in",
     exceptions.AuthenticationFailed: "Not signed in",
@@ -73,14 +74,14 @@ def problem_response(error: Exception, context: dict[str, Any]) -> JsonResponse:
 
 def _problem(
     status: int,
-    title: str,
+    title: str | Promise,
     detail: str,
     errors: Any = (),
     headers: Mapping[str, str] | None = None,
 ) -> JsonResponse:
     body = {
         "type": "about:blank",
-        "title": title,
+        "title": str(title),
         "status": status,
         "detail": detail,
         "errors": [{"pointer": error.pointer, "detail": error.detail} for error in errors],

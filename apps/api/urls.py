@@ -9,6 +9,7 @@ from apps.exports import api_views as exports
 from apps.imports import api_views as imports
 from apps.jobs import api_views as jobs
 from apps.labeling import api_views as labeling
+from apps.labeling import oversight_api_views as oversight
 from apps.projects import api_views as projects
 from apps.reward_models import api_views as reward_models
 from apps.signals import api_views as signals
@@ -28,8 +29,14 @@ urlpatterns = [
     path("assignments/<str:id>/draft/", labeling.AssignmentDraft.as_view()),
     path("assignments/<str:id>/submit/", labeling.AssignmentSubmit.as_view()),
     path("assignments/<str:id>/skip/", labeling.AssignmentSkip.as_view()),
+    path("assignments/<str:id>/reopen/", labeling.AssignmentReopen.as_view()),
     path(f"{PROJECT}/comparisons/", signals.ComparisonList.as_view()),
     path(f"{PROJECT}/comparisons/<str:id>/", signals.ComparisonDetail.as_view()),
+    path(f"{PROJECT}/comparisons/<str:id>/close/", oversight.ComparisonClose.as_view()),
+    path(f"{PROJECT}/comparisons/<str:id>/put-back/", oversight.ComparisonPutBack.as_view()),
+    path(f"{PROJECT}/flags/", oversight.FlagList.as_view()),
+    path(f"{PROJECT}/cohorts/", oversight.CohortList.as_view()),
+    path("cohorts/<str:id>/", oversight.CohortDetail.as_view()),
     path(f"{PROJECT}/annotations/", labeling.AnnotationList.as_view()),
     path(f"{PROJECT}/snapshots/", exports.SnapshotList.as_view()),
     path("snapshots/<str:id>/", exports.SnapshotDetail.as_view()),

@@ -145,9 +145,10 @@ def _code(preference: int | str) -> int:
 def _agreed(row: Row) -> int:
     consensus = row["consensus"]
     if consensus["status"] != "agreed":
-        raise LeftOut(
-            {"neither": "neither valid", "excluded": "spread too wide"}.get(consensus["status"], "not settled yet")
-        )
+        if consensus["status"] == "excluded":
+            closed = str(consensus["excluded_reason"]).startswith("Closed")
+            raise LeftOut("closed by a manager or by flags" if closed else "spread too wide")
+        raise LeftOut("neither valid" if consensus["status"] == "neither" else "not settled yet")
     return int(consensus["preference"])
 
 

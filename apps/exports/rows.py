@@ -76,7 +76,10 @@ def _row(
                 "revision": annotation.revision,
                 "imported": annotation.imported,
                 "guideline_version": annotation.guideline_version.number,
+                "problems": [annotation.problems_1, annotation.problems_2],
+                "confidence": annotation.confidence,
                 "active_seconds": annotation.active_seconds,
+                "paste_share": annotation.paste_share,
                 "submitted_at": annotation.submitted_at.isoformat().replace("+00:00", "Z"),
             }
             for annotation in annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.db import connection, transaction
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.artifacts import artifact_storage, store_folder
@@ -81,16 +82,17 @@ def open_file(*, snapshot: Snapshot, export_format: str, split: str) -> tuple[IO
     name = f"{export_format}/{split}.jsonl"
     entry = snapshot.manifest.get("files", {}).get(name)
     if entry is None:
-        detail = (
-            "The snapshot's files are not written yet." if not snapshot.ready else f"The snapshot has no file {name}."
+        raise NotFound(
+            _("The snapshot has no file %(name)s.") % {"name": name}
+            if snapshot.ready
+            else _("The snapshot's files are not written yet.")
         )
-        raise NotFound(detail)
     return artifact_storage().open(f"{snapshot.folder}/{name}"), entry
 
 
 def read_rows(snapshot: Snapshot, split: str) -> Iterator[dict[str, Any]]:
     """Yield the frozen rows of one split."""
-    stream, _ = open_file(snapshot=snapshot, export_format=BASE_FORMAT, split=split)
+    stream, _entry = open_file(snapshot=snapshot, export_format=BASE_FORMAT, split=split)
     with stream:
         for line in stream:
             yield json.loads(line)
@@ -135,31 +137,32 @@ def _write_files(snapshot: Snapshot, folder: Path, on_rows: Callable[[int], None
 def _parse_selection(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     errors: list[FieldError] = []
     errors += [
-        FieldError(f"/{name}", "There is no such field.")
+        FieldError(f"/{name}", _("There is no such field."))
         for name in sorted(set(body) - {"name", "splits", "seed", "filters"})
     ]
     name = body.get("name")
     if not isinstance(name, str) or not name.strip() or len(name) > 120:
-        errors.append(FieldError("/name", "Expected a name of at most 120 characters."))
+        errors.append(FieldError("/name", _("Expected a name of at most 120 characters.")))
     splits = body.get("splits") or DEFAULT_SPLITS
     if not _is_splits(splits):
+        example = '{"train": 0.95, "validation": 0.05}'
         errors.append(
-            FieldError("/splits", 'Expected shares that add up to 1, such as {"train": 0.95, "validation": 0.05}.')
+            FieldError("/splits", _("Expected shares that add up to 1, such as %(example)s.") % {"example": example})
         )
     seed = body.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
-        errors.append(FieldError("/seed", "Expected a whole number from 0."))
+        errors.append(FieldError("/seed", _("Expected a whole number from 0.")))
     filters = body.get("filters") or {}
     if not isinstance(filters, dict) or set(filters) - FILTERS:
-        errors.append(FieldError("/filters", f"Known filters are {', '.join(sorted(FILTERS))}."))
+        errors.append(FieldError("/filters", _("Known filters are %(known)s.") % {"known": ", ".join(sorted(FILTERS))}))
     elif "domain" in filters and not (
         isinstance(filters["domain"], list)
         and filters["domain"]
         and all(isinstance(domain, str) for domain in filters["domain"])
     ):
-        errors.append(FieldError("/filters/domain", "Expected a list of one or more domains."))
+        errors.append(FieldError("/filters/domain", _("Expected a list of one or more domains.")))
     if errors:
-        raise InvalidInput("The snapshot cannot be made like this.", errors)
+        raise InvalidInput(_("The snapshot cannot be made like this."), errors)
     return str(name).strip(), {"splits": splits, "seed": seed, "filters": filters}
 
 

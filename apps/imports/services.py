@@ -20,7 +20,7 @@ from apps.core.artifacts import artifact_storage, store_file
 from apps.imports.models import Import
 from apps.imports.rows import BadRow, ImportedAnnotation, ImportedPair, parse_row, read_lines
 from apps.jobs.services import enqueue
-from apps.labeling.consensus import settle
+from apps.labeling.consensus import note_who_had, place_in_queue, settle
 from apps.labeling.models import Annotation, Assignment, QueueItem
 from apps.projects.models import Membership, Project
 from apps.prompts.models import Comparison, Prompt, Response, json_hash
@@ -171,7 +171,8 @@ def _fresh_labels(old: Comparison | None, pair: ImportedPair) -> list[ImportedAn
     """Return the labels that are not there yet; raise BadRow for one that says something else than the stored one."""
     if old is None:
         return list(pair.annotations)
-    stored = {a.annotator.annotator_name: a.answer_hash for a in old.annotations.all() if a.is_current}
+    current = [label for label in old.annotations.all() if label.is_current and not label.is_repeat]
+    stored = {label.annotator.annotator_name: label.answer_hash for label in current}
     for index, label in enumerate(pair.annotations):
         if stored.get(label.annotator, _label_hash(label)) != _label_hash(label):
             raise BadRow(f"/annotations/{index}", f"{label.annotator!r} has another label for this comparison already.")
@@ -209,7 +210,7 @@ def _store_comparisons(
             QueueItem(
                 comparison=rows[pair.external_id],
                 project=project,
-                wanted=project.protocol.annotators,
+                **place_in_queue(gold=pair.gold, protocol=project.protocol),
                 shuffle_key=random.random(),  # noqa: S311  (an order, not a secret)
             )
             for pair in new
@@ -303,6 +304,10 @@ def _store_annotations(
     QueueItem.objects.bulk_update(items, ["taken", "wanted"], batch_size=BATCH)
     Assignment.objects.bulk_create(assignments, batch_size=BATCH)
     Annotation.objects.bulk_create(annotations, batch_size=BATCH)
+    # Somebody real who labeled a pair elsewhere does not get it again.
+    real = {comparison.pk for comparison, label in labels if not people[label.annotator].imported_name}
+    if real:
+        note_who_had(comparison_ids=real)
     settle(comparison_ids=list(added), protocol=project.protocol)
 
 

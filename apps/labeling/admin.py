@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from apps.core.admin import ReadOnlyAdmin
-from apps.labeling.models import Annotation, Assignment, Consensus, Draft, QueueItem
+from apps.labeling.models import Annotation, Assignment, Cohort, Consensus, Draft, QueueItem, Workload
 
 
 @admin.register(QueueItem)
@@ -24,6 +24,24 @@ class AssignmentAdmin(ReadOnlyAdmin):
     list_filter = ("state", "skip_reason", "drawn")
     list_select_related = ("comparison", "annotator")
     search_fields = ("comparison__external_id", "annotator__username")
+
+
+@admin.register(Cohort)
+class CohortAdmin(ReadOnlyAdmin):
+    """Named people with a batch of their own."""
+
+    list_display = ("name", "project")
+    list_select_related = ("project",)
+    search_fields = ("name", "project__slug")
+
+
+@admin.register(Workload)
+class WorkloadAdmin(ReadOnlyAdmin):
+    """What everybody has done."""
+
+    list_display = ("annotator", "project", "submitted", "skipped", "last_day", "submitted_on_last_day")
+    list_select_related = ("annotator", "project")
+    search_fields = ("annotator__username", "project__slug")
 
 
 @admin.register(Draft)

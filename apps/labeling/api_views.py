@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import Filter, ListView
 from apps.core.errors import FieldError, InvalidInput
-from apps.labeling import services
+from apps.labeling import leasing, services
 from apps.labeling.models import Annotation, Assignment
 from apps.labeling.serializers import (
     AnnotationSerializer,
@@ -19,6 +19,7 @@ from apps.labeling.serializers import (
     AssignmentSerializer,
     DraftBodySerializer,
     DraftSerializer,
+    ReopenedSerializer,
     SkippedSerializer,
     SkipSerializer,
     SubmittedSerializer,
@@ -38,11 +39,10 @@ class AssignmentLease(APIView):
     def post(self, request: SignedInRequest, slug: str) -> Response:
         """Lease the next comparison; each call is a new lease, and 409 says that too many are open."""
         project = get_project(request.user, slug, *LABELS)
-        leased = services.lease_next(project=project, annotator=request.user, resume=False)
+        leased = leasing.lease_next(project=project, annotator=request.user, resume=False)
         if leased is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
-        assignment = services.get_assignment(user=request.user, assignment_id=leased.pk)
-        return Response(AssignmentSerializer(assignment).data, status=status.HTTP_201_CREATED)
+        return Response(AssignmentSerializer(services.load_texts(leased)).data, status=status.HTTP_201_CREATED)
 
 
 class AssignmentDraft(APIView):
@@ -70,10 +70,20 @@ class AssignmentSubmit(APIView):
     def post(self, request: SignedInRequest, id: str) -> Response:
         """Submit an answer. Sending it again changes nothing; another answer, or a comparison that is full, is 409."""
         assignment = services.get_assignment(user=request.user, assignment_id=id)
-        again = assignment.state == Assignment.State.SUBMITTED
+        again = assignment.state == Assignment.State.SUBMITTED and not assignment.is_reopened
         annotation = services.submit_annotation(assignment=assignment, body=request.data)
         reply_status = status.HTTP_200_OK if again else status.HTTP_201_CREATED
         return Response(SubmittedSerializer(annotation).data, status=reply_status)
+
+
+class AssignmentReopen(APIView):
+    """A submitted answer that its author wants to change."""
+
+    @extend_schema(request=None, responses=ReopenedSerializer)
+    def post(self, request: SignedInRequest, id: str) -> Response:
+        """Let another answer be submitted, as a new revision; 409 after the protocol's `undo_minutes`."""
+        assignment = services.get_assignment(user=request.user, assignment_id=id)
+        return Response(ReopenedSerializer(services.reopen_annotation(assignment=assignment)).data)
 
 
 class AssignmentSkip(APIView):

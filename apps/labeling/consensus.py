@@ -1,19 +1,29 @@
 """Settle comparisons: store what their annotations add up to, and ask for more people where they disagree."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Case, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from apps.labeling.models import Annotation, Consensus, QueueItem
+from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
 from apps.projects.models import Project
 from apps.projects.protocol import Protocol
 from worker.core.consensus import RULE_VERSION, Status, consensus
+from worker.core.consensus import Consensus as Outcome
 
 FINAL = (Status.AGREED, Status.NEITHER, Status.EXCLUDED)
 MORE_ANNOTATORS = 2
+CLOSED_UNDECIDED = "Closed before annotators agreed."
+CLOSED_DECIDED = "Closed after annotators agreed."
+CHUNK = 2000
+EVERYBODY_WANTED = 32_767
+"""How many annotators a control item asks for: as many as the column can count."""
 
 
 def refresh_consensus(*, limit: int = 1000) -> int:
@@ -32,55 +42,156 @@ def refresh_consensus(*, limit: int = 1000) -> int:
         ids = list(stuck.order_by("pk").values_list("pk", flat=True)[:limit])
         settle(comparison_ids=ids, protocol=protocol)
         refreshed += len(ids)
-        # What nobody has labeled yet follows the protocol; what is under way keeps its number until it is settled.
-        QueueItem.objects.filter(project=project, taken=0, comparison__consensus=None).exclude(
-            wanted=protocol.annotators
-        ).update(wanted=protocol.annotators)
+        _follow_annotators(project, protocol.annotators)
+        _follow_control_rate(project, protocol)
     return refreshed
+
+
+def place_in_queue(*, gold: int | None, protocol: Protocol) -> dict[str, Any]:
+    """Return state and number of annotators of a new pair: one with a known answer is a control item.
+
+    Where the protocol's control rate is 0, no control items are handed out, and it is a pair like any other.
+    """
+    if gold is not None and protocol.control_rate:
+        return {"state": QueueItem.State.CONTROL, "wanted": EVERYBODY_WANTED}
+    return {"state": QueueItem.State.OPEN, "wanted": protocol.annotators}
+
+
+def note_who_had(*, comparison_ids: Collection[int]) -> None:
+    """Write down again who had these pairs; for control items, which everybody may have, nobody's name is kept."""
+    leased = Assignment.objects.filter(comparison=OuterRef("comparison"), repeat_of=None, annotator__imported_name="")
+    people = ArraySubquery(leased.order_by("annotator").values("annotator"))
+    QueueItem.objects.filter(pk__in=comparison_ids).update(
+        had=Case(When(state=QueueItem.State.CONTROL, then=Value([], QueueItem._meta.get_field("had"))), default=people)
+    )
+
+
+def _follow_annotators(project: Project, annotators: int) -> None:
+    """Let what nobody has labeled yet ask for as many people as the protocol says now.
+
+    What is under way keeps its number until it is settled. In chunks, so that nobody who labels waits for long; what is
+    being leased just now is left for the next time.
+    """
+    untouched = QueueItem.objects.filter(project=project, state=QueueItem.State.OPEN, taken=0)
+    right = [annotators]
+    while (wrong := untouched.exclude(wanted__in=right).values_list("wanted", flat=True).first()) is not None:
+        right.append(wrong)
+        after = 0
+        while ids := _ask_for(untouched.filter(wanted=wrong, pk__gt=after, comparison__consensus=None), annotators):
+            after = ids[-1]
+
+
+@transaction.atomic
+def _ask_for(items: QuerySet[QueueItem], annotators: int) -> list[int]:
+    """Change the first items of these, unless somebody has taken one meanwhile; return the ids."""
+    free = items.select_for_update(of=("self",), skip_locked=True, no_key=True).order_by("pk")
+    ids = list(free.values_list("pk", flat=True)[:CHUNK])
+    QueueItem.objects.filter(pk__in=ids).update(wanted=annotators)
+    return ids
+
+
+@transaction.atomic
+def _follow_control_rate(project: Project, protocol: Protocol) -> None:
+    """Turn pairs with a known answer into control items, or back, after the control rate was changed to or from 0."""
+    gold = QueueItem.objects.select_for_update(of=("self",)).filter(project=project, comparison__gold__isnull=False)
+    if protocol.control_rate:
+        wrong = gold.filter(state__in=[QueueItem.State.OPEN, QueueItem.State.COMPLETE])
+        change: dict[str, Any] = {"state": QueueItem.State.CONTROL, "wanted": EVERYBODY_WANTED}
+    else:
+        wrong = gold.filter(state=QueueItem.State.CONTROL)
+        change = {"state": QueueItem.State.OPEN, "wanted": Greatest(F("taken"), Value(protocol.annotators))}
+    ids = list(wrong.order_by("pk").values_list("pk", flat=True))
+    if ids:
+        QueueItem.objects.filter(pk__in=ids).update(**change)
+        note_who_had(comparison_ids=ids)
+        settle(comparison_ids=ids, protocol=protocol)
 
 
 @transaction.atomic
 def settle(*, comparison_ids: Collection[int], protocol: Protocol) -> None:
-    """Recompute consensus from all current annotations (locks the queue items; five queries, however many)."""
-    items = list(QueueItem.objects.select_for_update().filter(pk__in=comparison_ids).order_by("pk"))
-    annotations: dict[int, list[Annotation]] = defaultdict(list)
-    for annotation in (
-        Annotation.objects.current().filter(comparison_id__in=comparison_ids).order_by("submitted_at", "id")
-    ):
-        annotations[annotation.comparison_id].append(annotation)
-    settled_at = dict(Consensus.objects.filter(pk__in=comparison_ids).values_list("pk", "settled_at"))
-    now = timezone.now()
-    rows = []
+    """Recompute consensus from all current annotations (locks the queue items; four queries, however many)."""
+    items = QueueItem.objects.select_for_update().filter(pk__in=comparison_ids).order_by("pk")
+    settle_locked(items=list(items), protocol=protocol)
+
+
+def settle_locked(*, items: Sequence[QueueItem], protocol: Protocol) -> None:
+    """Recompute consensus of items that the caller has locked (three queries; two when the queue stays as it is)."""
+    votes: dict[int, list[_Vote]] = defaultdict(list)
+    current = Annotation.objects.current().filter(comparison_id__in=[item.pk for item in items])
+    rows = current.order_by("submitted_at", "id").values_list(
+        "comparison_id", "id", "neither", "preference", "comparison__consensus__settled_at"
+    )
+    for comparison_id, pk, neither, preference, settled_at in rows:
+        votes[comparison_id].append(_Vote(pk, None if neither else preference, settled_at))
+    changed, settled = [], []
     for item in items:
-        votes = annotations[item.comparison_id]
-        outcome = consensus(
-            [annotation.vote for annotation in votes],
-            annotators=protocol.annotators,
-            max_annotators=protocol.max_annotators,
-            spread_limit=protocol.spread_limit,
-        )
-        rows.append(
-            Consensus(
-                comparison_id=item.comparison_id,
-                project_id=item.project_id,
-                status=outcome.status.value,
-                preference=outcome.preference,
-                excluded_reason=outcome.excluded_reason,
-                spread=outcome.spread,
-                kept=[votes[position].pk for position in outcome.kept],
-                annotation_count=len(votes),
-                rule=RULE_VERSION,
-                settled_at=(settled_at.get(item.pk) or now) if outcome.status in FINAL else None,
-            )
-        )
-        if outcome.status is Status.PENDING:
-            item.wanted = max(item.wanted, protocol.annotators)
-        elif outcome.status is Status.ESCALATED and item.wanted <= len(votes):
-            item.wanted = max(item.wanted, min(len(votes) + MORE_ANNOTATORS, protocol.max_annotators))
-        if item.state != QueueItem.State.CLOSED:
-            item.state = QueueItem.State.COMPLETE if len(votes) >= item.wanted else QueueItem.State.OPEN
-    QueueItem.objects.bulk_update(items, ["wanted", "state"], batch_size=1000)
+        cast = votes[item.pk]
+        outcome = _outcome(item, [vote.preference for vote in cast], protocol)
+        settled.append(_row(item, outcome, cast))
+        before = item.state, item.wanted
+        _follow(item, outcome, len(cast), protocol)
+        if (item.state, item.wanted) != before:
+            changed.append(item)
+    if changed:
+        QueueItem.objects.bulk_update(changed, ["wanted", "state"], batch_size=1000)
     fields = [field.name for field in Consensus._meta.fields if not field.primary_key]
     Consensus.objects.bulk_create(
-        rows, update_conflicts=True, unique_fields=["comparison"], update_fields=fields, batch_size=1000
+        settled, update_conflicts=True, unique_fields=["comparison"], update_fields=fields, batch_size=1000
     )
+
+
+class _Vote(NamedTuple):
+    """An annotation as consensus takes it; `settled_at` is its comparison's."""
+
+    annotation: int
+    preference: int | None
+    settled_at: datetime | None
+
+
+def _outcome(item: QueueItem, votes: list[int | None], protocol: Protocol) -> Outcome:
+    if item.state == QueueItem.State.CONTROL:
+        return Outcome(Status.PENDING)  # its answer is known; the votes say something about the people
+    outcome = consensus(
+        votes,
+        annotators=protocol.annotators,
+        max_annotators=protocol.max_annotators,
+        spread_limit=protocol.spread_limit,
+    )
+    return _left_out(outcome) if item.state == QueueItem.State.CLOSED else outcome
+
+
+def _left_out(outcome: Outcome) -> Outcome:
+    """Return the outcome of a closed comparison: whatever people said of it, it is no label."""
+    if outcome.status is Status.EXCLUDED:
+        return outcome
+    undecided = outcome.status in (Status.PENDING, Status.ESCALATED)
+    reason = CLOSED_UNDECIDED if undecided else CLOSED_DECIDED
+    return Outcome(Status.EXCLUDED, kept=outcome.kept, spread=outcome.spread, excluded_reason=reason)
+
+
+def _row(item: QueueItem, outcome: Outcome, votes: list[_Vote]) -> Consensus:
+    settled_at = (votes[0].settled_at if votes else None) or timezone.now()
+    return Consensus(
+        comparison_id=item.pk,
+        project_id=item.project_id,
+        status=outcome.status.value,
+        preference=outcome.preference,
+        excluded_reason=outcome.excluded_reason,
+        spread=outcome.spread,
+        kept=[votes[position].annotation for position in outcome.kept],
+        annotation_count=len(votes),
+        rule=RULE_VERSION,
+        settled_at=settled_at if outcome.status in FINAL else None,
+    )
+
+
+def _follow(item: QueueItem, outcome: Outcome, votes: int, protocol: Protocol) -> None:
+    """Let a queue item ask for as many people as its outcome needs, and say whether it has them."""
+    if item.state == QueueItem.State.CONTROL:
+        return
+    if outcome.status is Status.PENDING:
+        item.wanted = max(item.wanted, protocol.annotators)
+    elif outcome.status is Status.ESCALATED and item.wanted <= votes:
+        item.wanted = max(item.wanted, min(votes + MORE_ANNOTATORS, protocol.max_annotators))
+    if item.state != QueueItem.State.CLOSED:
+        item.state = QueueItem.State.COMPLETE if votes >= item.wanted else QueueItem.State.OPEN

@@ -6,8 +6,9 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.core.serializers import ObjectField, PreferenceField
-from apps.labeling.answers import NEITHER, Answer
 from apps.labeling.models import Annotation, Assignment, Draft
+from apps.labeling.services import stored_body
+from apps.projects.protocol import NEITHER
 from apps.projects.serializers import ProtocolField
 
 RATINGS_SCHEMA = {
@@ -75,7 +76,7 @@ class SkippedSerializer(serializers.Serializer[Assignment]):
 
     id = serializers.CharField()
     state = serializers.ChoiceField(choices=Assignment.State.choices)
-    reason = serializers.ChoiceField(source="skip_reason", choices=Assignment.SkipReason.choices)
+    reason = serializers.CharField(source="skip_reason")
     note = serializers.CharField(source="skip_note")
 
 
@@ -84,14 +85,31 @@ class ShownRatingsField(ObjectField):
     """Ratings by the labels shown, 1 and 2."""
 
 
+PROBLEMS_SCHEMA = {
+    "type": "object",
+    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+    "example": {"1": ["incorrect_information"], "2": []},
+}
+
+
+@extend_schema_field(PROBLEMS_SCHEMA)
+class ShownProblemsField(ObjectField):
+    """Names of the protocol's checkboxes by the labels shown, 1 and 2."""
+
+
 # The bodies of the next three are described here and checked by apps.labeling.services.
 class AnswerSerializer(serializers.Serializer[Any]):
     """An answer; every value refers to the labels shown."""
 
     preference = PreferenceField(help_text='-3, -2, -1, 1, 2, 3 or "neither".')
     ratings = ShownRatingsField(help_text="0 to 4 for every attribute of the protocol, by label.")
+    problems = ShownProblemsField(required=False, help_text="What is wrong with each, by the protocol's checkboxes.")
+    confidence = serializers.IntegerField(
+        required=False, allow_null=True, min_value=1, help_text="From 1, least sure, by the protocol's wordings."
+    )
     justification = serializers.CharField(help_text="As many words as the protocol asks for.")
     active_seconds = serializers.IntegerField(required=False, allow_null=True, min_value=0)
+    pasted_characters = serializers.IntegerField(required=False, allow_null=True, min_value=0)
 
 
 class DraftBodySerializer(serializers.Serializer[Any]):
@@ -99,14 +117,17 @@ class DraftBodySerializer(serializers.Serializer[Any]):
 
     preference = PreferenceField(required=False)
     ratings = ShownRatingsField(required=False)
+    problems = ShownProblemsField(required=False)
+    confidence = serializers.IntegerField(required=False, allow_null=True, min_value=1)
     justification = serializers.CharField(required=False)
     active_seconds = serializers.IntegerField(required=False, allow_null=True, min_value=0)
+    pasted_characters = serializers.IntegerField(required=False, allow_null=True, min_value=0)
 
 
 class SkipSerializer(serializers.Serializer[Any]):
     """Why a comparison is skipped."""
 
-    reason = serializers.ChoiceField(choices=Assignment.SkipReason.choices)
+    reason = serializers.CharField(help_text="The name of one of the protocol's `skip_reasons`.")
     note = serializers.CharField(required=False, allow_blank=True, max_length=1000)
 
 
@@ -115,28 +136,35 @@ class SubmittedSerializer(serializers.Serializer[Annotation]):
 
     id = serializers.CharField()
     assignment = serializers.CharField(source="assignment_id")
-    preference = serializers.SerializerMethodField()
-    ratings = serializers.SerializerMethodField()
-    justification = serializers.SerializerMethodField()
+    revision = serializers.IntegerField()
+    preference = PreferenceField()
+    ratings = ShownRatingsField()
+    problems = ShownProblemsField()
+    confidence = serializers.IntegerField(allow_null=True)
+    justification = serializers.CharField()
     active_seconds = serializers.IntegerField(allow_null=True)
     guideline_version = serializers.IntegerField(source="guideline_version.number")
     submitted_at = serializers.DateTimeField()
 
-    @extend_schema_field(PreferenceField)
-    def get_preference(self, annotation: Annotation) -> int | str:
-        """Return the preference as submitted."""
-        shown = _as_shown(annotation).preference
-        return NEITHER if shown is None else shown
+    def to_representation(self, annotation: Annotation) -> dict[str, Any]:
+        """Return the answer as it was sent, with what the server made of it."""
+        body = stored_body(annotation)
+        return {
+            "id": str(annotation.pk),
+            "assignment": str(annotation.assignment_id),
+            "revision": annotation.revision,
+            **{name: body[name] for name in ("preference", "ratings", "problems", "confidence", "justification")},
+            "active_seconds": annotation.active_seconds,
+            "guideline_version": annotation.guideline_version.number,
+            "submitted_at": annotation.submitted_at,
+        }
 
-    @extend_schema_field(RATINGS_SCHEMA)
-    def get_ratings(self, annotation: Annotation) -> dict[str, dict[str, int]]:
-        """Return the ratings by the labels shown."""
-        first, second = _as_shown(annotation).ratings
-        return {"1": first, "2": second}
 
-    def get_justification(self, annotation: Annotation) -> str:
-        """Return the justification as typed."""
-        return _as_shown(annotation).justification
+class ReopenedSerializer(serializers.Serializer[Assignment]):
+    """An answer that may be changed until `reopened_until`, by submitting another one."""
+
+    id = serializers.CharField()
+    reopened_until = serializers.DateTimeField()
 
 
 class AnnotationSerializer(serializers.Serializer[Annotation]):
@@ -154,9 +182,13 @@ class AnnotationSerializer(serializers.Serializer[Annotation]):
         help_text="Canonical numbers of the texts as shown.",
     )
     guideline_version = serializers.IntegerField(source="guideline_version.number")
+    problems = serializers.SerializerMethodField()
+    confidence = serializers.IntegerField(allow_null=True, help_text="From 1, least sure, by the protocol's wordings.")
     active_seconds = serializers.IntegerField(allow_null=True)
+    paste_share = serializers.FloatField(allow_null=True, help_text="Part of the justification that was pasted.")
     revision = serializers.IntegerField()
     is_current = serializers.BooleanField()
+    is_repeat = serializers.BooleanField(help_text="Of a pair that this person had labeled before; counts nowhere.")
     imported = serializers.BooleanField()
     submitted_at = serializers.DateTimeField()
 
@@ -165,17 +197,12 @@ class AnnotationSerializer(serializers.Serializer[Annotation]):
         """Return the canonical preference."""
         return NEITHER if annotation.neither else annotation.preference
 
+    @extend_schema_field({"type": "array", "items": {"type": "array", "items": {"type": "string"}}})
+    def get_problems(self, annotation: Annotation) -> list[list[str]]:
+        """Return what was said to be wrong with response 1 and with response 2."""
+        return [annotation.problems_1, annotation.problems_2]
+
     @extend_schema_field({"type": "array", "items": {"type": "object", "additionalProperties": {"type": "integer"}}})
     def get_ratings(self, annotation: Annotation) -> list[dict[str, int]]:
         """Return the ratings of response 1 and response 2."""
         return [annotation.ratings_1, annotation.ratings_2]
-
-
-def _as_shown(annotation: Annotation) -> Answer:
-    stored = Answer(
-        annotation.vote,
-        (annotation.ratings_1, annotation.ratings_2),
-        annotation.justification,
-        annotation.active_seconds,
-    )
-    return stored.canonical(swapped=annotation.swapped)

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.errors import Forbidden, NotFound
@@ -13,6 +14,8 @@ Role = Membership.Role
 ANY_ROLE = tuple(Role)
 SEES_RESULTS = (Role.MANAGER, Role.RESEARCHER)
 """Who may see signals, other people's labels, datasets and models."""
+OVERSEES = (Role.MANAGER, Role.REVIEWER)
+"""Who sees what was flagged, leaves comparisons out and puts them back."""
 LABELS = (Role.MANAGER, Role.REVIEWER, Role.ANNOTATOR)
 MAX_ID_DIGITS = 18
 Owned = TypeVar("Owned", bound=Model)
@@ -23,15 +26,18 @@ def get_membership(user: User | AnonymousUser, slug: str, *roles: Role) -> Membe
     membership = None
     if user.is_authenticated:
         membership = Membership.objects.select_related("project").filter(project__slug=slug, user=user).first()
+        if membership is not None:
+            membership.user = user
         if user.is_superuser and (membership is None or membership.role not in roles):
             project = Project.objects.filter(slug=slug).first()
             membership = Membership(project=project, user=user, role=Role.MANAGER) if project else None
     if membership is None:
-        raise NotFound("There is no such project, or you are not a member of it.")
+        raise NotFound(_("There is no such project, or you are not a member of it."))
     if membership.role not in roles:
-        wanted = " or ".join(role.label.lower() for role in roles)
+        wanted = _(" or ").join(str(Membership.IN_A_SENTENCE[role]) for role in roles)
         raise Forbidden(
-            f"This needs the role {wanted}; you are {membership.get_role_display().lower()} of {membership.project}."
+            _("This needs the role %(wanted)s; you are %(role)s of %(project)s.")
+            % {"wanted": wanted, "role": membership.role_in_a_sentence, "project": membership.project}
         )
     return membership
 

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from apps.core.models import Created
 from apps.projects.protocol import Protocol, parse_protocol
@@ -12,13 +13,13 @@ class Project(Created):
     """One labeling effort: its pairs, people, protocol and models."""
 
     class QueueOrder(models.TextChoices):
-        UNCERTAIN = "uncertain", "Pairs the reward model is least sure about first"
-        IMPORTED = "imported", "In the order of import"
+        UNCERTAIN = "uncertain", _("Pairs the reward model is least sure about first")
+        IMPORTED = "imported", _("In the order of import")
 
     slug = models.CharField(
         max_length=60,
         unique=True,
-        validators=[RegexValidator(r"^[a-z0-9][a-z0-9-]*\Z", "Use small letters, digits and hyphens.")],
+        validators=[RegexValidator(r"^[a-z0-9][a-z0-9-]*\Z", _("Use small letters, digits and hyphens."))],
     )
     name = models.CharField(max_length=120)
     notice = models.TextField(
@@ -29,7 +30,9 @@ class Project(Created):
     random_share = models.FloatField(
         default=0.2,
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
-        help_text="Part of the queue that is drawn at random, so that the labels stay usable for unbiased estimates.",
+        help_text=_(
+            "Part of the queue that is drawn at random, so that the labels stay usable for unbiased estimates."
+        ),
     )
 
     def __str__(self) -> str:
@@ -64,10 +67,17 @@ class Membership(Created):
     """What one person may do in one project."""
 
     class Role(models.TextChoices):
-        MANAGER = "manager", "Manager"
-        REVIEWER = "reviewer", "Reviewer"
-        ANNOTATOR = "annotator", "Annotator"
-        RESEARCHER = "researcher", "Researcher"
+        MANAGER = "manager", _("Manager")
+        REVIEWER = "reviewer", _("Reviewer")
+        ANNOTATOR = "annotator", _("Annotator")
+        RESEARCHER = "researcher", _("Researcher")
+
+    IN_A_SENTENCE = {
+        Role.MANAGER: _("manager"),
+        Role.REVIEWER: _("reviewer"),
+        Role.ANNOTATOR: _("annotator"),
+        Role.RESEARCHER: _("researcher"),
+    }
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
@@ -78,6 +88,11 @@ class Membership(Created):
 
     def __str__(self) -> str:
         return f"{self.user}: {self.role} of {self.project}"
+
+    @property
+    def role_in_a_sentence(self) -> str:
+        """Return the role as a word in the middle of a sentence; not every language writes it small there."""
+        return str(self.IN_A_SENTENCE[self.Role(self.role)])
 
 
 class AuditEvent(Created):

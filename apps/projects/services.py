@@ -1,9 +1,11 @@
 """What changes a project, its guideline and its members."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
@@ -66,17 +68,29 @@ def update_project(
 
 
 @transaction.atomic
+def change_protocol(*, project: Project, actor: User, changes: Mapping[str, Any], name: str | None = None) -> Project:
+    """Change these settings of the protocol and keep the others; None is the default. The name, too, if it is given."""
+    stored = Project.objects.select_for_update(no_key=True).get(pk=project.pk).protocol_settings
+    settings = {**stored, **changes}
+    settings = {setting: value for setting, value in settings.items() if value is not None}
+    return update_project(project=project, actor=actor, name=name, protocol=settings)
+
+
+@transaction.atomic
 def add_member(*, project: Project, actor: User | None, username: str, role: str) -> Membership:
     """Give an existing account a role in the project."""
     user = User.objects.filter(username=username).first()
     if user is None:
-        raise InvalidInput("There is no such account.", [FieldError("/username", f"No account is named {username!r}.")])
+        raise InvalidInput(
+            _("There is no such account."),
+            [FieldError("/username", _("No account is named %(username)r.") % {"username": username})],
+        )
     _check_role(role)
     try:
         with transaction.atomic():
             membership = Membership.objects.create(project=project, user=user, role=role)
     except IntegrityError as error:
-        raise Conflict(f"{username} is a member already.") from error
+        raise Conflict(_("%(username)s is a member already.") % {"username": username}) from error
     record(project=project, actor=actor, verb="added a member", username=username, role=role)
     return membership
 
@@ -106,13 +120,14 @@ def remove_member(*, project: Project, actor: User, username: str) -> None:
 def invalid(error: ValidationError) -> InvalidInput:
     """Translate Django's validation error into ours."""
     fields = [FieldError(f"/{name}", " ".join(texts)) for name, texts in error.message_dict.items()]
-    return InvalidInput("Some fields are not valid.", fields)
+    return InvalidInput(_("Some fields are not valid."), fields)
 
 
 def _check_role(role: str) -> None:
     if role not in Membership.Role.values:
+        known = ", ".join(Membership.Role.values)
         raise InvalidInput(
-            "There is no such role.", [FieldError("/role", f"Use one of {', '.join(Membership.Role.values)}.")]
+            _("There is no such role."), [FieldError("/role", _("Use one of %(known)s.") % {"known": known})]
         )
 
 
@@ -121,7 +136,7 @@ def _lock_member(project: Project, username: str) -> Membership:
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     membership = Membership.objects.filter(project=project, user__username=username).first()
     if membership is None:
-        raise NotFound(f"{username} is not a member of this project.")
+        raise NotFound(_("%(username)s is not a member of this project.") % {"username": username})
     return membership
 
 
@@ -130,4 +145,4 @@ def _keep_a_manager(membership: Membership) -> None:
         pk=membership.pk
     )
     if membership.role == Membership.Role.MANAGER and not others.exists():
-        raise Conflict("A project needs a manager; make somebody else manager first.")
+        raise Conflict(_("A project needs a manager; make somebody else manager first."))

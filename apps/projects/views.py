@@ -1,4 +1,4 @@
-"""A project's members and its guideline."""
+"""A project's settings, members and guideline."""
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -7,12 +7,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.accounts.requests import PageRequest
-from apps.core.errors import Conflict, InvalidInput
+from apps.core.errors import Conflict, InvalidInput, NotFound
 from apps.core.signed_in import signed_in
-from apps.projects.access import ANY_ROLE, get_membership
-from apps.projects.forms import GuidelineForm, MemberForm
-from apps.projects.models import Membership
-from apps.projects.services import add_member, change_role, remove_member, update_project
+from apps.projects.access import ANY_ROLE, get_membership, is_id
+from apps.projects.forms import GuidelineForm, MemberForm, SettingsForm
+from apps.projects.models import GuidelineVersion, Membership, Project
+from apps.projects.services import add_member, change_protocol, change_role, remove_member, update_project
 
 
 @signed_in
@@ -69,11 +69,32 @@ def remove(request: PageRequest, slug: str, username: str) -> HttpResponse:
 
 @signed_in
 @require_http_methods(["GET", "POST"])
+def project_settings(request: PageRequest, slug: str) -> HttpResponse:
+    """Show and change the name and what the protocol asks of people."""
+    membership = get_membership(request.user, slug, Membership.Role.MANAGER)
+    form, status = SettingsForm(request.POST or None, project=membership.project), 200
+    if request.method == "POST":
+        if form.is_valid():
+            name = form.cleaned_data["name"]
+            try:
+                change_protocol(project=membership.project, actor=membership.user, changes=form.changes(), name=name)
+                messages.success(request, _("The settings are saved."))
+                return redirect("project-settings", slug)
+            except InvalidInput as refused:
+                form.add_errors(refused.errors)
+        status = 422
+    context = {"membership": membership, "form": form, "guideline": membership.project.current_guideline()}
+    return render(request, "projects/settings.html", context, status=status)
+
+
+@signed_in
+@require_http_methods(["GET", "POST"])
 def guideline(request: PageRequest, slug: str) -> HttpResponse:
-    """Show the current guideline; a manager publishes the next version."""
+    """Show the current guideline, or an older version of it; a manager publishes the next one."""
     roles = ANY_ROLE if request.method == "GET" else (Membership.Role.MANAGER,)
     membership = get_membership(request.user, slug, *roles)
     current = membership.project.current_guideline()
+    shown = _version(membership.project, request.GET.get("version", "")) or current
     form = GuidelineForm(request.POST or None, initial={"text": current.text})
     status = 200
     if request.method == "POST":
@@ -90,5 +111,15 @@ def guideline(request: PageRequest, slug: str) -> HttpResponse:
             return redirect("guideline", slug)
         status = 422
     versions = membership.project.guideline_versions.select_related("created_by").order_by("-number")
-    context = {"membership": membership, "form": form, "current": current, "versions": versions}
+    context = {"membership": membership, "form": form, "current": current, "shown": shown, "versions": versions}
     return render(request, "projects/guideline.html", context, status=status)
+
+
+def _version(project: Project, number: str) -> GuidelineVersion | None:
+    """Return the version of this number, None where no number is given."""
+    if not number:
+        return None
+    version = project.guideline_versions.filter(number=number).first() if is_id(number) and len(number) < 10 else None
+    if version is None:
+        raise NotFound(_("There is no such version of the guideline."))
+    return version

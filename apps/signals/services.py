@@ -93,12 +93,19 @@ ORDER BY comparison_id LIMIT %(chunk)s
 """
 _LOCK_IN_ORDER = "SELECT 1 FROM labeling_queueitem WHERE comparison_id = ANY(%(ids)s) ORDER BY comparison_id FOR UPDATE"
 _PRIORITY_FROM_MARGIN = """
-UPDATE labeling_queueitem AS queue SET priority = -abs(first.value - second.value)
-FROM prompts_comparison AS comparison
-JOIN signals_signal AS first ON first.response_id = comparison.response_1_id AND first.scorer_id = %(scorer)s
-JOIN signals_signal AS second ON second.response_id = comparison.response_2_id AND second.scorer_id = %(scorer)s
-WHERE comparison.id = queue.comparison_id AND queue.comparison_id = ANY(%(ids)s)
-  AND queue.priority IS DISTINCT FROM -abs(first.value - second.value)
+WITH margins AS (
+    SELECT comparison.id, abs(first.value - second.value)::numeric AS margin
+    FROM prompts_comparison AS comparison
+    JOIN signals_signal AS first ON first.response_id = comparison.response_1_id AND first.scorer_id = %(scorer)s
+    JOIN signals_signal AS second ON second.response_id = comparison.response_2_id AND second.scorer_id = %(scorer)s
+    WHERE comparison.id = ANY(%(ids)s)
+), levels AS (
+    SELECT id, CASE WHEN margin > 0 AND margin < 'Infinity'
+        THEN -round(margin, -floor(log(margin))::int)::float8 ELSE 0 END AS priority
+    FROM margins
+)
+UPDATE labeling_queueitem AS queue SET priority = levels.priority
+FROM levels WHERE levels.id = queue.comparison_id AND queue.priority <> levels.priority
 """
 _PRIORITY_ZERO = "UPDATE labeling_queueitem SET priority = 0 WHERE comparison_id = ANY(%(ids)s) AND priority <> 0"
 ORDER_CHUNK = 2000
@@ -107,6 +114,8 @@ ORDER_CHUNK = 2000
 def order_queue(*, project: Project) -> None:
     """Write the priority of every open queue item: minus the margin (least sure first), or 0 for the order of import.
 
+    The margin counts to one significant digit: pairs about which the model is about equally unsure share a level, in
+    which those already begun go first.
     A pair without scores keeps priority 0, above every margin: what nobody has looked at is the most uncertain.
     Items are locked in the order of their ids and a chunk at a time, so that nobody who labels waits for long.
     """

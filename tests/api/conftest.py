@@ -15,8 +15,9 @@ from apps.exports.services import create_snapshot, write_snapshot
 from apps.imports.models import Import
 from apps.imports.services import start_import_of_items
 from apps.jobs.models import Job
+from apps.labeling.leasing import lease_next
 from apps.labeling.models import Annotation, Assignment, Consensus
-from apps.labeling.services import lease_next, submit_annotation
+from apps.labeling.services import submit_annotation
 from apps.projects.models import Membership, Project
 from apps.prompts.models import Comparison
 from apps.reward_models.models import RewardModel, TrainingRun
@@ -117,6 +118,7 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     )
     made = start_import_of_items(project=project, items=[{"prompt": "?"}], created_by=None)
     run = start_training(project=project)
+    project.cohorts.create(name="Divers")
     return World(project, comparison, assignment, annotation, scorer, snapshot, made, run, model)
 
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from apps.labeling.leasing import expire_leases
 from apps.labeling.models import Annotation, Assignment, Draft, QueueItem
-from apps.labeling.services import expire_leases
 from tests.api.conftest import Api, pointers, problem
 from tests.factories import JUSTIFICATION, ComparisonFactory, MembershipFactory, answer, ratings
 

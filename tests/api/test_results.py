@@ -3,7 +3,8 @@
 import pytest
 
 from apps.jobs.models import Job
-from apps.labeling.services import lease_next, submit_annotation
+from apps.labeling.leasing import lease_next
+from apps.labeling.services import submit_annotation
 from apps.prompts.models import Comparison
 from apps.signals.models import Scorer, Signal
 from tests.api.conftest import OTHER_PERSONS_WORDS, SIGNAL_VALUE, Api, pointers, problem
@@ -93,9 +94,13 @@ def test_annotations_are_canonical(world, researcher):
         "justification": annotation.justification,
         "shown_order": [2, 1] if annotation.swapped else [1, 2],
         "guideline_version": 1,
+        "problems": [[], []],
+        "confidence": None,
         "active_seconds": 61,
+        "paste_share": None,
         "revision": 1,
         "is_current": True,
+        "is_repeat": False,
         "imported": False,
         "submitted_at": body["submitted_at"],
     }

@@ -36,6 +36,7 @@ def address(route: str, world: World, object_id: str | None = None) -> str:
         "training-runs": world.run,
         "reward-models": world.model,
         "jobs": world.job,
+        "cohorts": world.project.cohorts.get(),
     }
     known = object_id or (str(ids[kind].pk) if kind in ids else "")
     parts = {

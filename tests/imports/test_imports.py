@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from apps.imports.services import BATCH, import_stream, run_import, start_import_of_items
+from apps.labeling.leasing import lease_next
 from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
-from apps.labeling.services import lease_next
 from apps.prompts.models import Comparison, Prompt, Response
 from tests.factories import UserFactory, ratings
 
@@ -88,6 +88,7 @@ def test_labels_can_belong_to_real_accounts_of_the_caller_only(project):
     ada = UserFactory(username="ada")
     labeled = row(annotations=[{"annotator": "ada", "preference": 1}])
     load(project, labeled, accounts={"ada": ada})
+    assert lease_next(project=project, annotator=ada, resume=True) is None  # she has labeled it already
     assert Annotation.objects.get().annotator == ada
     UserFactory(username=f"eve@{project.slug}")
     good = row(external_id="q-8", responses=["x", "y"])

@@ -8,8 +8,9 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from apps.core.errors import Conflict
+from apps.labeling.leasing import expire_leases, lease_next
 from apps.labeling.models import Annotation, Assignment, QueueItem
-from apps.labeling.services import expire_leases, lease_next, skip_assignment, submit_annotation
+from apps.labeling.services import skip_assignment, submit_annotation
 from tests.factories import ComparisonFactory, ProjectFactory, UserFactory, answer
 
 
@@ -52,7 +53,7 @@ def test_the_random_share_walks_the_shuffled_order(project):
 def test_one_in_five_hand_outs_is_random_by_default(project):
     from apps.labeling.queue import draw
 
-    drawn = [draw(0.2) for _ in range(2000)]
+    drawn = [draw(random_share=0.2) for _ in range(2000)]
     assert 320 < drawn.count("random") < 480  # 400 expected, standard deviation 18
 
 

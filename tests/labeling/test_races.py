@@ -10,8 +10,9 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from apps.labeling.leasing import expire_leases, lease_next
 from apps.labeling.models import Annotation, Assignment, QueueItem
-from apps.labeling.services import expire_leases, lease_next, save_draft, submit_annotation
+from apps.labeling.services import save_draft, submit_annotation
 from apps.projects.models import Project
 from tests.factories import ComparisonFactory, ProjectFactory, UserFactory, answer
 

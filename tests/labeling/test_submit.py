@@ -5,8 +5,9 @@ from django.utils import timezone
 
 from apps.core.errors import Conflict, InvalidInput
 from apps.labeling.consensus import refresh_consensus
+from apps.labeling.leasing import expire_leases, lease_next
 from apps.labeling.models import Annotation, Assignment, Consensus, Draft, QueueItem
-from apps.labeling.services import expire_leases, lease_next, save_draft, skip_assignment, submit_annotation
+from apps.labeling.services import save_draft, skip_assignment, submit_annotation
 from apps.projects.models import Project
 from tests.factories import ComparisonFactory, UserFactory, answer, ratings
 

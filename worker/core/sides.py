@@ -7,7 +7,8 @@ import hashlib
 import re
 
 _MENTION = re.compile(
-    r"\bResponses?[\s#]*[12]\b(?:\s*(?:and|or|vs\.?|versus|&|/)\s*[12]\b)?",
+    r"\b(?:Responses?|Antwort(?:en)?)[\s#]*[12]\b(?:\s*(?:and|or|und|oder|vs\.?|versus|&|/)\s*[12]\b)?"
+    r"|(?<![\w.])@R?[12]\b",
     re.IGNORECASE,
 )
 _OTHER = str.maketrans("12", "21")
@@ -20,9 +21,13 @@ def is_swapped(seed: str, comparison_id: int, annotator_id: int) -> bool:
 
 
 def swap_mentions(text: str) -> str:
-    """Exchange `Response 1` and `Response 2`, with or without `@`, keeping the spelling around the digit.
+    """Exchange `Response 1` and `Response 2`, with or without `@`, and `@1` and `@2`, keeping the spelling around them.
 
-    >>> swap_mentions("@Response 1 beats response 2; responses 1 and 2 are unlike Response 12.")
-    '@Response 2 beats response 1; responses 2 and 1 are unlike Response 12.'
+    The words are those of every language of the interface (`docs/translating.md`).
+
+    >>> swap_mentions("@Response 1 beats response 2; responses 1 and 2 are unlike Response 12. @1 wins, not a@1.org.")
+    '@Response 2 beats response 1; responses 2 and 1 are unlike Response 12. @2 wins, not a@1.org.'
+    >>> swap_mentions("Antworten 1 und 2 sind gut, Antwort 2 ist kürzer.")
+    'Antworten 2 und 1 sind gut, Antwort 1 ist kürzer.'
     """
     return _MENTION.sub(lambda match: match[0].translate(_OTHER), text)

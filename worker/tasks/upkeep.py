@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 
 from apps.jobs.services import forget_worker, note_worker, release_owned, resend_unheld
 from apps.labeling.consensus import refresh_consensus as settle_what_is_stuck
-from apps.labeling.services import expire_leases as give_back_overdue_leases
+from apps.labeling.leasing import expire_leases as give_back_overdue_leases
 from apps.reward_models.services import check_retrain_policies as start_due_trainings
 from worker.processes import die_with_parent
 

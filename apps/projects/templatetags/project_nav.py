@@ -5,7 +5,7 @@ from typing import Any
 from django import template
 from django.utils.translation import gettext as _
 
-from apps.projects.access import LABELS, SEES_RESULTS
+from apps.projects.access import LABELS, OVERSEES, SEES_RESULTS
 from apps.projects.models import Membership
 
 register = template.Library()
@@ -20,10 +20,12 @@ def project_nav(membership: Membership, here: str) -> dict[str, Any]:
         ("queue", _("Compare"), labels, {"queue", "assignment", "assignment-submit", "assignment-skip"}),
         ("my-work", _("My work"), labels, {"my-work"}),
         ("comparisons", _("Comparisons"), results, {"comparisons", "comparison"}),
+        ("flags", _("Flags"), membership.role in OVERSEES, {"flags"}),
         ("reward-models", _("Reward models"), results, {"reward-models", "training-run"}),
         ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot"}),
-        ("members", _("Members"), membership.role == Membership.Role.MANAGER, {"members"}),
+        ("members", _("Members"), manages(membership), {"members", "cohorts", "cohort"}),
         ("guideline", _("Guideline"), True, {"guideline"}),
+        ("project-settings", _("Settings"), manages(membership), {"project-settings"}),
     ]
     shown = [(name, text, here in names) for name, text, allowed, names in links if allowed]
     return {"project": membership.project, "links": shown}
@@ -39,3 +41,9 @@ def sees_results(membership: Membership) -> bool:
 def manages(membership: Membership) -> bool:
     """Say whether this member sets up the project."""
     return membership.role == Membership.Role.MANAGER
+
+
+@register.filter
+def oversees(membership: Membership) -> bool:
+    """Say whether this member sees what was flagged, and leaves comparisons out."""
+    return membership.role in OVERSEES
