@@ -4,6 +4,7 @@ import secrets
 from datetime import datetime, timedelta
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import ApiToken, User
 from apps.core.errors import FieldError, InvalidInput
@@ -17,8 +18,10 @@ def create_token(
 ) -> tuple[ApiToken, str]:
     """Create a token and return it with its key, which cannot be read again. Tokens expire after a year by default."""
     if scope not in ApiToken.Scope.values:
+        known = ", ".join(ApiToken.Scope.values)
         raise InvalidInput(
-            f"There is no scope {scope!r}.", [FieldError("/scope", f"Use one of {', '.join(ApiToken.Scope.values)}.")]
+            _("There is no scope %(scope)r.") % {"scope": scope},
+            [FieldError("/scope", _("Use one of %(known)s.") % {"known": known})],
         )
     key = KEY_PREFIX + secrets.token_urlsafe(32)
     token = ApiToken.objects.create(

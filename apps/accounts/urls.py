@@ -7,6 +7,7 @@ from apps.accounts import views
 
 urlpatterns = [
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("login/again/", views.sign_in_again, name="login-again"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("account/tokens/", views.tokens, name="tokens"),
     path("account/tokens/<int:token_id>/revoke/", views.revoke, name="token-revoke"),

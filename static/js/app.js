@@ -1,20 +1,21 @@
-// Every page: the CSRF token as it is now, dialogs, menus, confirmations. Bound through data- attributes.
+// Every page: the CSRF token as it is now, dialogs, menus, confirmations.
 
-const cookie = (name) => document.cookie.match(new RegExp(`(?:^|; )${name}=([^;]*)`))?.[1] ?? "";
+const on = document.addEventListener.bind(document);
 
-// Signing in in another tab changes the token: what stands in this page's forms is then worth nothing, the cookie is right.
-document.addEventListener("htmx:configRequest", ({ detail }) => {
-  const token = cookie("csrftoken");
-  if (!token || detail.verb === "get") return;
-  detail.headers["X-CSRFToken"] = token;
-  delete detail.parameters.csrfmiddlewaretoken;
-});
+// Signing in again changes the token: what stands in forms is then worth nothing, the cookie is right.
+on("submit", renewToken, true);
 
-document.addEventListener("click", (event) => {
+function renewToken({ target }) {
+  const field = target.elements.csrfmiddlewaretoken;
+  if (field) field.value = document.cookie.match(/(?:^|; )csrftoken=([^;]*)/)?.[1] ?? field.value;
+}
+
+on("click", (event) => {
   const opener = event.target.closest("[data-opens]");
   if (opener) {
     event.preventDefault();
     toggle(document.getElementById(opener.dataset.opens));
+    document.getElementById(opener.dataset.lands)?.querySelector("input").focus();
   }
   const closer = event.target.closest("[data-closes]");
   if (closer) {
@@ -33,7 +34,7 @@ document.addEventListener("click", (event) => {
   }
 });
 
-document.addEventListener("keydown", (event) => {
+on("keydown", (event) => {
   if (event.key === "Escape") {
     document.querySelector("dialog[data-beside][open]")?.close();
     for (const menu of document.querySelectorAll("[data-menu][open]")) {
@@ -41,19 +42,19 @@ document.addEventListener("keydown", (event) => {
       menu.querySelector("summary").focus();
     }
   }
-  // A link that looks and works like a button also takes the space bar.
+  // A link that looks like a button also takes the space bar.
   if (event.key === " " && event.target.matches?.("a[role=button]")) {
     event.preventDefault();
     event.target.click();
   }
 });
 
-document.addEventListener("submit", (event) => {
+on("submit", (event) => {
   const question = event.target.dataset.confirms;
   if (question && !window.confirm(question)) event.preventDefault();
 });
 
-document.addEventListener("htmx:load", ({ target }) => upgrade(target));
+on("htmx:load", ({ target }) => upgrade(target));
 upgrade(document);
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 

@@ -1,80 +1,75 @@
-// The compare page by keyboard: ratings, preference, raw text, mentions, word count.
+// The compare page by keyboard, and what is typed and pasted.
 
-let raw = null;
-
-const task = () => document.querySelector("[data-task]");
+const on = document.addEventListener.bind(document);
+const one = document.querySelector.bind(document);
+const task = () => one("[data-task]");
 const typing = (element) => element.matches("textarea, select, input:not([type=radio], [type=checkbox])");
 
-document.addEventListener("htmx:load", prepare);
-prepare();
+on("htmx:load", countWords);
+countWords();
 
-function prepare() {
-  const field = document.querySelector("#justification");
-  if (!field) return;
-  if (raw !== null) showRaw(raw); // somebody who reads raw text wants the next pair raw, too
-  countWords(field);
+// --- The text ---
+
+let before = 0;
+
+on("beforeinput", ({ target }) => {
+  if (target.id === "justification") before = target.value.length - (target.selectionEnd - target.selectionStart);
+});
+
+on("input", typed, true); // before the draft is kept
+
+function typed({ target, inputType }) {
+  if (target.id !== "justification") return;
+  if (inputType === "insertText" && /(?<![\w.])@[12]$/.test(target.value.slice(0, target.selectionEnd))) {
+    target.selectionStart = target.selectionEnd - 1;
+    type(`Response ${target.value[target.selectionStart]}`);
+  }
+  const pasted = target.form.elements.pasted_characters;
+  const more = /^insertFrom(Paste|Drop)/.test(inputType) ? target.value.length - before : 0;
+  pasted.value = Math.min(Number(pasted.value) + more, target.value.length);
+  countWords();
 }
 
-document.addEventListener("input", ({ target }) => {
-  if (target.id === "justification") countWords(target);
-});
-
-// What has been answered leaves the list of what is missing.
-document.addEventListener("change", ({ target }) => {
-  const group = target.closest?.("[data-scale]");
-  const line = group && document.querySelector(`[data-focuses="${group.querySelector("input").id}"]`)?.closest("li");
-  const side = line?.parentElement.closest("li");
-  line?.remove();
-  if (side && !side.querySelector("a")) side.remove();
-  if (line) document.querySelector(".problems").hidden = !document.querySelector("[data-focuses]");
-});
-
-function countWords(field) {
-  const place = document.querySelector("[data-words]");
+function countWords() {
+  const field = one("#justification");
+  if (!field) return;
+  const place = one("[data-words]");
   const count = (field.value.match(/\S+/g) ?? []).length;
   place.textContent = count ? place.dataset.text.replace("#", count) : "";
   place.classList.toggle("is-off", count > Number(place.dataset.most));
 }
 
-document.addEventListener("click", (event) => {
-  const inserter = event.target.closest("[data-inserts]");
-  if (inserter) insert(inserter.dataset.inserts);
-  if (event.target.closest("[data-raw]")) {
-    event.preventDefault();
-    toggleRaw();
-  }
+on("click", ({ target }) => {
+  const mention = target.closest("[data-inserts]")?.dataset.inserts;
+  if (!mention) return;
+  const field = one("#justification");
+  field.focus();
+  type(`${/\S$/.test(field.value.slice(0, field.selectionStart)) ? " " : ""}${mention} `);
 });
 
-function insert(mention) {
-  const field = document.querySelector("#justification");
-  const before = field.value.slice(0, field.selectionStart);
-  const space = before && !/\s$/.test(before) ? " " : "";
-  field.setRangeText(`${space}${mention} `, field.selectionStart, field.selectionEnd, "end");
-  field.dispatchEvent(new Event("input", { bubbles: true }));
-  field.focus();
-}
+// Deprecated, and the only way to type for somebody that they can undo.
+const type = (text) => document.execCommand("insertText", false, text);
 
-function toggleRaw() {
-  raw = document.querySelector("[data-raw]").getAttribute("aria-pressed") !== "true";
-  showRaw(raw);
-}
+// --- The questions ---
 
-function showRaw(on) {
-  document.querySelector("[data-raw]").setAttribute("aria-pressed", on);
-  for (const text of document.querySelectorAll(".text-raw")) text.hidden = !on;
-  for (const text of document.querySelectorAll(".text-rendered")) text.hidden = on;
-}
-
-// --- Keys ---
+// What has been answered leaves the list of what is missing.
+on("change", ({ target }) => {
+  const group = target.closest?.("[data-scale]");
+  const line = group && one(`[data-focuses="${group.querySelector("[type=radio]").id}"]`)?.closest("li");
+  line?.remove();
+  if (line) one(".problems").hidden = !one("[data-focuses]");
+});
 
 const questions = () => [...task().querySelectorAll("[data-scale], #justification")];
+const optional = (question) => question?.dataset.scale === "confidence";
 const answered = (question) =>
-  question.matches("textarea") ? question.value.trim() !== "" : question.querySelector(":checked") !== null;
+  question.matches("textarea") ? question.value.trim() !== "" : question.querySelector("[type=radio]:checked") !== null;
+const firstOpen = () => questions().find((question) => !answered(question) && !optional(question));
 
 function goTo(question) {
   if (!question) return;
-  const field = question.matches("textarea") ? question : (question.querySelector(":checked") ?? question.querySelector("input"));
-  field.focus();
+  const radio = question.querySelector("[type=radio]:checked") ?? question.querySelector("[type=radio]");
+  (radio ?? question).focus();
 }
 
 function move(from, step) {
@@ -84,45 +79,60 @@ function move(from, step) {
 }
 
 function choose(question, index) {
-  const radio = question.querySelectorAll("input[type=radio]")[index];
+  const radio = question.querySelectorAll("[type=radio]")[index];
   if (!radio) return;
-  if (!radio.checked) {
-    radio.checked = true;
-    radio.dispatchEvent(new Event("input", { bubbles: true }));
-    radio.dispatchEvent(new Event("change", { bubbles: true }));
-  }
-  move(question, 1);
+  if (!radio.checked) radio.click();
+  const next = questions()[questions().indexOf(question) + 1];
+  move(question, optional(next) ? 2 : 1);
 }
 
+// To the checkboxes of a question, or else of the response, and back.
+function toChecks(question, target) {
+  const checks = question?.querySelector(".checks");
+  const flags = (target.closest(".rated") ?? one(".rated")).querySelector("[data-flags]");
+  if (checks) checks.open = !checks.open;
+  if (checks?.open === false || target.closest("[data-flags]")) goTo(question ?? firstOpen());
+  else (checks ?? flags)?.querySelector("input").focus();
+}
+
+// --- Keys ---
+
 const keys = {
-  r: toggleRaw,
-  g: () => document.querySelector("[data-opens=guideline-dialog]").click(),
-  s: () => document.querySelector("[data-opens=skip-dialog]").click(),
-  "?": () => document.querySelector("[data-opens=keys-dialog]").click(),
-  a: () => goTo(questions().find((question) => !answered(question))),
+  a: () => goTo(firstOpen()),
+  c: () => goTo(questions().find(optional)),
   j: (question) => move(question, 1),
   k: (question) => move(question, -1),
+  x: toChecks,
 };
 
-document.addEventListener("keydown", (event) => {
-  if (!task() || event.defaultPrevented || event.isComposing || document.querySelector("dialog:modal")) return;
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+on("keydown", (event) => {
+  const { key, target } = event;
+  if (!task() || event.defaultPrevented || event.isComposing) return;
+  const modal = one("dialog:modal");
+  if (key === "Enter" && (event.ctrlKey || event.metaKey) && !modal) {
     event.preventDefault();
-    if (!event.repeat) document.querySelector("#answer").requestSubmit();
+    if (!event.repeat) one("#answer").requestSubmit();
     return;
   }
-  if (typing(event.target)) {
-    if (event.key === "Escape") event.target.blur();
+  if (typing(target)) {
+    if (key === "Escape") target.blur();
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const focused = event.target.closest("[data-scale]");
-  const question = focused ?? questions().find((each) => !answered(each));
-  const digit = /^[0-9]$/.test(event.key) ? Number(event.key) : null;
-  if (question?.dataset.scale === "rating" && digit !== null) choose(question, digit);
-  else if (question?.dataset.scale === "preference" && (digit !== null || event.key === "n"))
-    choose(question, (digit ?? 7) - 1);
-  else if (Object.hasOwn(keys, event.key)) keys[event.key](focused);
+  const focused = target.closest("[data-scale]");
+  const question = focused ?? firstOpen();
+  const digit = /^[0-9]$/.test(key) ? Number(key) : null;
+  const list = modal ?? target.closest(".checks[open], [data-flags]");
+  const tool = task().querySelector(`[aria-keyshortcuts="${CSS.escape(key)}"]:not([hidden])`);
+  if (list && digit !== null) {
+    const box = list.querySelectorAll("[type=radio], [type=checkbox]")[digit - 1];
+    box?.focus();
+    box?.click();
+  } else if (modal) return;
+  else if (digit !== null && question?.dataset.scale) choose(question, question.dataset.scale === "rating" ? digit : digit - 1);
+  else if (key === "n" && question?.dataset.scale === "preference") choose(question, 6);
+  else if (Object.hasOwn(keys, key)) keys[key](focused, target);
+  else if (tool) tool.click();
   else return;
   event.preventDefault();
 });

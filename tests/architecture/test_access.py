@@ -7,13 +7,14 @@ from django.urls import URLResolver, get_resolver
 
 from apps.exports.services import create_snapshot
 from apps.jobs.services import enqueue
-from apps.labeling.services import lease_next
+from apps.labeling.leasing import lease_next
 from apps.projects.models import Project
 from apps.reward_models.models import RewardModel, TrainingRun
 from apps.signals.models import Scorer
 from tests.factories import ComparisonFactory, MembershipFactory
 
 OPEN_TO_ALL = {"login", "logout", "livez", "readyz", "home", "tokens", "token-revoke", "schema", "docs", "docs-script"}
+OPEN_TO_ALL |= {"set-language", "image", "login-again"}
 """Pages of nobody's project: what they show is the person's own, or nothing."""
 PARAMETER = re.compile(r"<(?:\w+:)?([\w-]+)>")
 
@@ -53,6 +54,7 @@ def things(project: Project) -> dict[str, object]:
         "run": run,
         "training-run": run,
         "assignment": assignment,
+        "cohort": project.cohorts.create(name="First"),
     }
     return {
         "slug": project.slug,

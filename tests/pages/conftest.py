@@ -1,12 +1,17 @@
-"""Somebody signed in, and a pair whose every secret has a recognisable name."""
+"""Somebody signed in, a pair whose every secret has a recognisable name, and a browser."""
+
+import os
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from apps.accounts.models import User
-from apps.labeling.services import lease_next
+from apps.labeling.leasing import lease_next
 from apps.projects.models import Membership
-from tests.factories import ComparisonFactory, MembershipFactory, PromptFactory, ResponseFactory, answer
+from tests.e2e.browser import chromium
+from tests.e2e.running import wait_until
+from tests.factories import PASSWORD, ComparisonFactory, MembershipFactory, PromptFactory, ResponseFactory, answer
 
 
 @pytest.fixture
@@ -70,3 +75,69 @@ def posted(**changes):
     for label, side in body["ratings"].items():
         fields |= {f"rating-{label}-{name}": value for name, value in side.items()}
     return fields
+
+
+# --- In a browser ---
+
+
+@pytest.fixture(scope="module")
+def browser():
+    # Playwright keeps an event loop in this thread, which Django would take for asynchronous code.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with chromium() as started:
+        yield started
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def open_page(browser, live_server):
+    """Return a function that signs somebody in and opens an address."""
+    contexts = []
+
+    def open_it(user, path, **window):
+        context = browser.new_context(base_url=live_server.url, **window)
+        contexts.append(context)
+        page = context.new_page()
+        page.console = []
+        page.on("console", lambda message: page.console.append(message.text))
+        page.on("pageerror", lambda error: page.console.append(str(error)))
+        page.under_way = set()
+        page.on("request", lambda request: page.under_way.add(request))
+        page.on("requestfinished", lambda request: page.under_way.discard(request))
+        page.on("requestfailed", lambda request: page.under_way.discard(request))
+        sign_in(page, user.username, path)
+        return page
+
+    yield open_it
+    for context in contexts:
+        leave_quietly(context)
+    wait_until(lambda: not busy_sessions(), 10, "no session of the database is busy")
+
+
+def leave_quietly(context) -> None:
+    """Close the window after the last things that a closing page sends: the tables are emptied right afterwards."""
+    for page in context.pages:
+        page.evaluate("document.querySelector('[data-answer]')?.remove(), dispatchEvent(new Event('pagehide'))")
+        wait_until(lambda page=page: is_quiet(page), 10, "no request is under way")
+    context.close()
+
+
+def is_quiet(page) -> bool:
+    return page.evaluate("true") and not getattr(page, "under_way", ())
+
+
+def busy_sessions() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND state <> 'idle'"
+        )
+        return cursor.fetchone()[0]
+
+
+def sign_in(page, username, path="/"):
+    page.goto(f"/login/?next={path}")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "/login/" not in url)  # and its scripts: keys pressed earlier are lost

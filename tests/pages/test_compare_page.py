@@ -1,14 +1,20 @@
 """The page an annotator lives in: lease, compare, submit, the next pair at once."""
 
+import json
 import re
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 
 from apps.exports.services import create_snapshot
+from apps.labeling.forms import wording
+from apps.labeling.leasing import expire_leases
 from apps.labeling.models import Annotation, Assignment, Draft
-from apps.labeling.services import expire_leases, save_draft, submit_annotation
-from apps.projects.models import Membership
+from apps.labeling.services import save_draft, submit_annotation
+from apps.projects.models import Membership, Project
 from apps.reward_models.models import RewardModel
 from apps.signals.models import Scorer, Signal
 from tests.factories import JUSTIFICATION, ComparisonFactory, MembershipFactory, answer
@@ -23,13 +29,20 @@ def texts(html: str) -> list[str]:
     return re.findall(r'<pre class="text-raw"[^>]*>\n(Canonical \w+ text)</pre>', html)
 
 
+def done(response) -> dict[str, object]:
+    """Return what the page's script is told after a pair."""
+    assert (response.status_code, response.content) == (204, b"")
+    return json.loads(response["HX-Trigger"])["pair:done"]
+
+
 def test_it_shows_prompt_responses_and_controls(as_user, annotator, pair, lease):
     lease()
     html = as_user(annotator).get(QUEUE).content.decode()
     assert "Why <strong>two</strong> tides a day?" in html
     assert "2 earlier turns" in html
     assert texts(html) == ["Canonical first text", "Canonical second text"]
-    assert html.count('type="radio"') == 2 * 5 * 5 + 7 + 7  # ratings, preferences, reasons to skip
+    assert html.count('type="radio"') == 2 * 5 * 5 + 7 + 3 + 7  # ratings, preferences, confidence, reasons to skip
+    assert html.count('type="checkbox"') == 2 * (4 + 3 + 1)  # problems of correctness and coherence, unsafe
     assert "Does what was asked, fully" in html
     assert "Response 2 is slightly better than Response 1" in html
     assert "10 to 300 words" in html
@@ -79,41 +92,54 @@ def test_a_plain_form_is_answered_with_a_redirect_to_the_next_pair(as_user, anno
     assert "Saved. Next comparison." in response.content.decode()
 
 
-def test_an_htmx_request_is_answered_with_the_next_pair_at_once(as_user, annotator, project, pair, lease):
+def test_a_script_without_the_next_pair_at_hand_is_sent_to_the_queue(as_user, annotator, project, pair, lease):
     assignment = lease()
     ComparisonFactory(project=project, prompt__messages=[{"role": "user", "content": "The following question"}])
-    response = as_user(annotator).post(f"/assignments/{assignment.pk}/submit/", posted(), headers=HTMX)
+    client = as_user(annotator)
+    response = client.post(f"/assignments/{assignment.pk}/submit/", posted(), headers=HTMX)
+    assert done(response) == {"next": "", "says": "Saved. Next comparison.", "counts": True, "queue": QUEUE}
+    response = client.get(QUEUE, headers=HTMX)
     html = response.content.decode()
-    assert response.status_code == 200
     assert "<html" not in html
     assert 'id="task"' in html
     assert "The following question" in html
-    assert re.search(r'<h1 id="prompt-heading"\s+tabindex="-1" autofocus>', html)
-    assert '<div id="announcer" hx-swap-oob="innerHTML">Saved. Next comparison.</div>' in html
+    assert re.search(r'<h1 id="prompt-heading"\s+tabindex="-1"\s+autofocus>', html)
     assert "HX-Request" in response["Vary"]
 
 
 def test_when_nothing_is_left_it_says_so_with_my_counts(as_user, annotator, pair, lease):
-    assignment = lease()
-    response = as_user(annotator).post(f"/assignments/{assignment.pk}/submit/", posted(), headers=HTMX)
-    html = response.content.decode()
+    client = as_user(annotator)
+    client.post(f"/assignments/{lease().pk}/submit/", posted(), headers=HTMX)
+    html = client.get(QUEUE, headers=HTMX).content.decode()
     assert "Nothing waits for you" in html
     assert "<dt>Submitted</dt><dd>1</dd>" in html
     assert "<html" not in html
-    assert "<html" in as_user(annotator).get(QUEUE).content.decode()
+    assert "<html" in client.get(QUEUE).content.decode()
+
+
+def test_a_limit_per_person_is_named_when_it_is_reached(as_user, annotator, project, pair, lease):
+    Project.objects.update(protocol_settings={"annotations_per_person": 1})
+    ComparisonFactory(project=project)
+    client = as_user(annotator)
+    client.post(f"/assignments/{lease().pk}/submit/", posted())
+    assert "You have done all 1 comparisons" in client.get(QUEUE).content.decode()
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
 def test_an_incomplete_answer_comes_back_with_everything_kept(as_user, annotator, pair, lease, headers):
     assignment = lease()
-    body = posted(justification="Too short.")
+    body = posted(justification="Too short.") | {
+        "problem-1-repetition": "on",
+        "problem-2-unsafe": "on",
+        "confidence": 2,
+    }
     del body["rating-2-coherence"]
     del body["preference"]
     response = as_user(annotator).post(f"/assignments/{assignment.pk}/submit/", body, headers=headers)
     html = response.content.decode()
     assert response.status_code == 422
     assert ("<html" in html) is (not headers)
-    assert html.count(" checked") == 9
+    assert html.count(" checked") == 9 + 2 + 1
     assert "Too short.</textarea>" in html
     lines = re.findall(r'data-focuses="([^"]+)">([^<]+)</a>', html)
     assert lines == [
@@ -200,7 +226,7 @@ def test_skipping_gives_the_pair_back_and_shows_the_next(as_user, annotator, pai
     response = as_user(annotator).post(
         f"/assignments/{assignment.pk}/skip/", {"reason": "language", "note": "Frisian"}, headers=HTMX
     )
-    assert "Skipped. Next comparison." in response.content.decode()
+    assert done(response) == {"next": "", "says": "Skipped. Next comparison.", "counts": False, "queue": QUEUE}
     assignment.refresh_from_db()
     assert (assignment.state, assignment.skip_reason, assignment.skip_note) == ("skipped", "language", "Frisian")
 
@@ -224,8 +250,8 @@ def test_a_link_opens_each_dialog(as_user, annotator, pair, sheet):
 
 def test_a_link_shows_the_raw_text(as_user, annotator, pair):
     html = as_user(annotator).get(f"{QUEUE}?raw").content.decode()
-    assert '<div class="prose text-rendered" hidden>' in html
-    assert '<pre class="text-raw" tabindex="0">\nCanonical' in html
+    assert re.search(r'<div class="prose text-rendered"[^>]* hidden>', html)
+    assert re.search(r'<pre class="text-raw"[^>]*(?<! hidden)>\nCanonical', html)
 
 
 # --- What must not be there ---
@@ -310,24 +336,89 @@ def test_a_script_of_somebody_signed_out_is_told_and_not_sent_to_the_sign_in_pag
     assert Client().post(f"/assignments/{assignment.pk}/submit/", posted()).status_code == 302
 
 
-def test_the_page_takes_few_queries_however_long_the_prompt(
-    as_user, annotator, pair, lease, django_assert_max_num_queries
-):
-    lease()
+def test_the_page_and_submit_take_few_queries_however_long_the_prompt(as_user, annotator, project, pair, lease):
+    assignment = lease()
+    ComparisonFactory(project=project)
     client = as_user(annotator)
-    with django_assert_max_num_queries(14):  # session, person, membership, lease (5), pair, membership, draft, role
+    with CaptureQueriesContext(connection) as page:
         client.get(QUEUE)
+    ahead = client.post(f"/assignments/{assignment.pk}/next/", headers=HTMX).content.decode()
+    body = posted() | {"ahead": re.search(r'data-assignment="(\d+)"', ahead)[1]}
+    with CaptureQueriesContext(connection) as submit:
+        assert done(client.post(f"/assignments/{assignment.pk}/submit/", body, headers=HTMX))["next"]
+    for queries in (page, submit):
+        statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
+        assert len(statements) <= 12, "\n".join(statements)
 
 
 def test_a_draft_from_before_is_in_the_form(as_user, annotator, pair, lease):
     assignment = lease()
     save_draft(
         assignment=assignment,
-        body={"preference": 3, "ratings": {"2": {"helpfulness": 4}}, "justification": "Half a thought"},
+        body={
+            "preference": 3,
+            "ratings": {"2": {"helpfulness": 4}},
+            "problems": {"1": ["false_premise"]},
+            "confidence": 1,
+            "justification": "Half a thought",
+            "pasted_characters": 4,
+        },
     )
     html = as_user(annotator).get(QUEUE).content.decode()
     assert "Half a thought</textarea>" in html
     assert re.search(r'id="rating-2-helpfulness-4"[^>]* checked', html)
     assert re.search(r'id="preference-6"[^>]* checked', html)
-    assert html.count(" checked") == 2
+    assert re.search(r'id="problem-1-false_premise"[^>]* checked', html)
+    assert re.search(r'id="confidence-1"[^>]* checked', html)
+    assert html.count(" checked") == 4
+    assert re.search(r'name="pasted_characters"\s+value="4"', html)
     assert "data-saved-at=" in html
+
+
+# --- What the protocol says ---
+
+
+def test_everything_ticked_and_pasted_is_stored_with_the_response_it_belongs_to(as_user, annotator, pair, lease):
+    assignment = lease(swapped=True)
+    body = posted() | {"problem-1-repetition": "on", "problem-1-unsafe": "on", "problem-2-false_premise": "on"}
+    body |= {"confidence": 3, "pasted_characters": 12}
+    as_user(annotator).post(f"/assignments/{assignment.pk}/submit/", body)
+    stored = Annotation.objects.get()
+    assert (stored.problems_2, stored.problems_1) == (["repetition", "unsafe"], ["false_premise"])
+    assert (stored.confidence, stored.pasted_characters) == (3, 12)
+
+
+def test_every_word_and_every_group_comes_from_the_protocol(as_user, annotator, pair):
+    attribute = {"name": "charm", "label": "<Charm>", "levels": ["none", "little", "some", "much", "all"]}
+    Project.objects.update(
+        protocol_settings={
+            "attributes": [attribute],
+            "response_flags": [],
+            "confidence": [],
+            "preference_question": "Which would you send?",
+            "justification_question": "Tell us more",
+            "skip_reasons": [{"name": "tired", "label": "I am tired", "invalid": False}],
+        }
+    )
+    html = as_user(annotator).get(QUEUE).content.decode()
+    assert "<legend>&lt;Charm&gt;</legend>" in html
+    assert "Which would you send?" in html
+    assert "Tell us more" in html
+    assert "I am tired" in html
+    assert 'id="reason-invalid"' not in html
+    assert 'type="checkbox"' not in html
+    assert 'name="confidence"' not in html
+    assert html.count('type="radio"') == 2 * 5 + 7 + 1
+    assert "Helpfulness" not in html
+
+
+def test_a_projects_own_wording_is_shown_as_it_is():
+    assert wording("") == ""
+    with translation.override("de"):
+        assert wording("Our very own wording") == "Our very own wording"
+
+
+def test_texts_take_their_own_direction(as_user, annotator, pair):
+    html = as_user(annotator).get(QUEUE).content.decode()
+    for element in ('<div class="prose text-rendered"', '<pre class="text-raw"', '<textarea id="justification"'):
+        assert html.count(element) == len(re.findall(rf"{element}[^>]*dir=\"auto\"", html)) > 0

@@ -2,8 +2,9 @@
 
 import pytest
 
+from apps.labeling.leasing import expire_leases
 from apps.labeling.models import Assignment, Draft
-from apps.labeling.services import expire_leases, save_draft
+from apps.labeling.services import save_draft
 from tests.factories import answer
 from tests.pages.conftest import posted
 
@@ -21,6 +22,26 @@ def test_a_draft_is_kept_as_typed(as_user, annotator, path):
     assert response.status_code == 200
     assert response.json()["held"] is True
     assert Draft.objects.get().body == body
+
+
+def test_the_pages_form_is_a_draft_as_it_stands(as_user, annotator, path):
+    fields = {"rating-2-coherence": 0, "problem-1-unsafe": "on", "preference": "neither", "pasted_characters": 3}
+    response = as_user(annotator).post(path, fields | {"justification": "three\r\nwords here", "confidence": 1})
+    assert response.json()["held"] is True
+    assert Draft.objects.get().body == {
+        "ratings": {"1": {}, "2": {"coherence": 0}},
+        "problems": {"1": ["unsafe"], "2": []},
+        "preference": "neither",
+        "confidence": 1,
+        "justification": "three\nwords here",
+        "pasted_characters": 3,
+    }
+
+
+def test_a_draft_that_is_too_long_is_refused_with_the_reason(as_user, annotator, path):
+    response = as_user(annotator).post(path, {"justification": "x" * 1_000_000})
+    assert response.status_code == 422
+    assert response.json()["detail"] == "The draft is too long to keep."
 
 
 def test_a_draft_survives_the_end_of_the_lease(as_user, annotator, path):

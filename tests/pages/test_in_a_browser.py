@@ -1,75 +1,34 @@
 """What only a browser can tell: keys, focus, drafts that survive trouble, and what axe says of each page."""
 
-import os
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.db import connection
 from playwright.sync_api import expect
 
+from apps.accounts.models import User
 from apps.labeling.models import Annotation, Assignment, Draft
 from apps.labeling.services import submit_annotation
-from tests.e2e.browser import ATTRIBUTES, chromium
+from apps.projects.models import GuidelineVersion, Project
+from apps.prompts.models import Prompt, Response
+from tests.e2e.browser import ATTRIBUTES
 from tests.e2e.running import wait_until
 from tests.factories import PASSWORD, ComparisonFactory, MembershipFactory, ProjectFactory, answer
+from tests.hostile_texts import HOSTILE, PAYLOADS
+from tests.pages.conftest import sign_in
 
 WORDS = "is right about everything that matters here, and the other one is not."
+WATCH_THE_SWAP = """
+() => {
+  const old = document.querySelector("#task");
+  window.shifted = 0;
+  const shift = (list) => list.getEntries().forEach((entry) => (shifted += entry.value));
+  new PerformanceObserver(shift).observe({ type: "layout-shift" });
+  addEventListener("keydown", () => (window.pressed ??= performance.now()), true);
+  new MutationObserver(() => {
+    if (!old.isConnected) requestAnimationFrame(() => setTimeout(() => (window.painted ??= performance.now())));
+  }).observe(document.querySelector("main"), { childList: true });
+}
+"""
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    # Playwright keeps an event loop in this thread, which Django would take for asynchronous code.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as started:
-        yield started
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
-
-
-@pytest.fixture
-def open_page(browser, live_server):
-    """Return a function that signs somebody in and opens an address."""
-    contexts = []
-
-    def open_it(user, path, **window):
-        context = browser.new_context(base_url=live_server.url, **window)
-        contexts.append(context)
-        page = context.new_page()
-        page.console = []
-        page.on("console", lambda message: page.console.append(message.text))
-        page.on("pageerror", lambda error: page.console.append(str(error)))
-        page.under_way = set()
-        page.on("request", lambda request: page.under_way.add(request))
-        page.on("requestfinished", lambda request: page.under_way.discard(request))
-        page.on("requestfailed", lambda request: page.under_way.discard(request))
-        sign_in(page, user.username, path)
-        return page
-
-    yield open_it
-    for context in contexts:
-        leave_quietly(context)
-    wait_until(lambda: not busy_sessions(), 10, "no session of the database is busy")
-
-
-def leave_quietly(context) -> None:
-    """Close the window without the last draft that a closing page sends: the tables are emptied right afterwards."""
-    for page in context.pages:
-        page.evaluate("document.querySelector('[data-answer]')?.remove()")
-        wait_until(lambda page=page: is_quiet(page), 10, "no request is under way")
-    context.close()
-
-
-def is_quiet(page) -> bool:
-    return page.evaluate("true") and not getattr(page, "under_way", ())
-
-
-def busy_sessions() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            " AND state <> 'idle'"
-        )
-        return cursor.fetchone()[0]
 
 
 @pytest.fixture
@@ -81,12 +40,13 @@ def annotator(db):
     return MembershipFactory(project=project, user__username="anna").user
 
 
-def sign_in(page, username, path="/"):
-    page.goto(f"/login/?next={path}")
-    page.get_by_label("Username").fill(username)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(lambda url: "/login/" not in url)  # and its scripts: keys pressed earlier are lost
+def fill_in(page, why=f"@Response 1 {WORDS}"):
+    """Answer everything that has to be answered."""
+    for label in (1, 2):
+        for name in ATTRIBUTES:
+            page.locator(f"#rating-{label}-{name}-2").check(force=True)
+    page.locator("#preference-2").check(force=True)
+    page.get_by_label("Why?").fill(why)
 
 
 def test_a_pair_is_answered_by_keyboard_and_the_next_is_there(annotator, open_page):
@@ -221,27 +181,54 @@ def test_a_foreign_page_in_place_of_the_answer_does_not_take_the_text_away(annot
     expect(page.get_by_label("Why?")).to_have_value("Kept through a hotel's sign-in page")
 
 
-def test_somebody_signed_out_signs_in_in_a_new_tab_and_sends_again(annotator, open_page):
+def test_somebody_signed_out_signs_in_without_leaving_the_page(annotator, open_page):
     page = open_page(annotator, "/projects/tides/queue/")
     page.context.clear_cookies(name="sessionid")
-    for label in (1, 2):
-        for name in ATTRIBUTES:
-            page.locator(f"#rating-{label}-{name}-2").check(force=True)
-    page.locator("#preference-2").check(force=True)
-    page.get_by_label("Why?").fill(f"@Response 1 {WORDS}")
+    fill_in(page)
     page.keyboard.press("Control+Enter")
-    trouble = page.locator("[data-trouble]")
-    expect(trouble).to_contain_text("You are signed out.")
-    with page.context.expect_page() as opened:
-        trouble.get_by_role("link", name="Sign in in a new tab").click()
-    tab = opened.value
-    sign_in(tab, annotator.username)
-    expect(tab.get_by_role("heading", name="My projects")).to_be_visible()
-    tab.close()
-    page.get_by_role("button", name="Submit").click()
+    dialog = page.get_by_role("dialog", name="Sign in again")
+    password = dialog.get_by_label("Password")
+    expect(password).to_be_focused()
+    page.keyboard.type("wrong")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("Please enter a correct username and password.")
+    password.fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("button", name="Submit")).to_be_focused()
+    expect(page.locator("[data-draft-status]")).to_have_text("Draft saved")
+    expect(page.locator("[data-trouble]")).to_be_hidden()
+    page.keyboard.press("Control+Enter")
     expect(page.locator("#announcer")).to_have_text("Saved. Next comparison.")
     assert Annotation.objects.get().justification.endswith(WORDS)
     assert page.evaluate("localStorage.length") == 0
+
+
+def test_somebody_else_signed_in_meanwhile_gets_nothing_and_the_text_is_kept(annotator, open_page):
+    page = open_page(annotator, "/projects/tides/queue/")
+    other = MembershipFactory(project=annotator.memberships.get().project).user
+    page.context.clear_cookies(name="sessionid")
+    tab = page.context.new_page()
+    sign_in(tab, other.username)
+    tab.close()
+    page.get_by_label("Why?").fill("Written by anna")
+    trouble = page.locator("[data-trouble]")
+    expect(trouble).to_contain_text("you are signed in as somebody else by now")
+    assert not Draft.objects.exists()
+    trouble.get_by_role("button", name="Sign in").click()
+    page.get_by_role("dialog").get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-draft-status]")).to_have_text("Draft saved")
+    assert Draft.objects.get().body["justification"] == "Written by anna"
+
+
+def test_a_draft_that_is_too_long_says_so_and_stays(annotator, open_page):
+    page = open_page(annotator, "/projects/tides/queue/")
+    page.get_by_label("Why?").fill("long " * 50_000)
+    expect(page.locator("[data-trouble]")).to_contain_text("The draft is too long to keep.")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#justification-error")).to_contain_text("At most 20000 characters; this has 250000.")
+    expect(page.get_by_label("Why?")).to_have_value("long " * 50_000)
 
 
 def test_the_guideline_stands_beside_the_task_and_keys_go_on_working(annotator, open_page):
@@ -257,14 +244,164 @@ def test_the_guideline_stands_beside_the_task_and_keys_go_on_working(annotator, 
     expect(guideline).to_be_hidden()
 
 
-def test_skipping_by_keyboard(annotator, open_page):
+@pytest.mark.parametrize(("key", "reason"), [("f", "pii"), ("s", "needs_expertise")], ids=["flag", "skip"])
+def test_giving_back_by_keyboard(annotator, open_page, key, reason):
     page = open_page(annotator, "/projects/tides/queue/")
-    page.keyboard.press("s")
-    page.get_by_label("Broken or unreadable").check()
+    page.keyboard.press(key)
+    expect(page.locator(f"input[value={reason}]")).to_be_focused()
+    page.keyboard.press("7")
+    expect(page.get_by_label("Another reason")).to_be_checked()
     page.keyboard.press("Enter")
     expect(page.locator("#announcer")).to_have_text("Skipped. Next comparison.")
+    expect(page.get_by_text("Question number 2").first).to_be_visible()
     expect(page.locator("#skip-dialog")).to_be_hidden()
+    assert Assignment.objects.get(state="skipped").skip_reason == "other"
     assert page.console == []
+
+
+def test_the_whole_task_by_keyboard_alone(annotator, open_page):
+    page = open_page(annotator, "/projects/tides/queue/")
+    press = page.keyboard.press
+    for key in ("d", "r", "y"):
+        press(key)
+    for tool in ("Differences", "Raw text", "Scroll together"):
+        expect(page.get_by_role("button", name=tool)).to_have_attribute("aria-pressed", "true")
+    press("4")
+    expect(page.locator("#rating-1-correctness-0")).to_be_focused()
+    press("x")
+    expect(page.get_by_label("Incorrect information").first).to_be_focused()
+    press("4")
+    press("1")
+    press("x")
+    expect(page.locator("#rating-1-correctness-0")).to_be_focused()
+    for digit in "321043210":
+        press(digit)
+    expect(page.locator("#preference-1")).to_be_focused()
+    press("k")  # the last attribute has no problems of its own, so the flags of its response are next
+    press("x")
+    expect(page.locator("#problem-2-unsafe")).to_be_focused()
+    press("1")
+    press("x")
+    expect(page.locator("#preference-1")).to_be_focused()
+    press("c")
+    press("2")
+    expect(page.locator("#justification")).to_be_focused()
+    page.keyboard.type(f"@1 {WORDS}")
+    press("Escape")
+    press("a")
+    press("3")
+    press("Escape")
+    press("g")
+    expect(page.locator("#guideline-dialog")).to_be_visible()
+    press("g")
+    press("?")
+    expect(page.locator("#keys-dialog")).to_be_visible()
+    press("Escape")
+    press("Control+Enter")
+    expect(page.get_by_text("Question number 2").first).to_be_attached()
+    stored = Annotation.objects.get()
+    canonical = stored.assignment.swapped
+    sides = (stored.problems_2, stored.problems_1) if canonical else (stored.problems_1, stored.problems_2)
+    assert sides == (["incorrect_information", "false_premise"], ["unsafe"])
+    assert (abs(stored.preference), stored.confidence, stored.pasted_characters) == (1, 2, 0)
+    press("u")
+    expect(page.get_by_text("You are changing an answer")).to_be_visible()
+    expect(page.locator("#problem-2-unsafe")).to_be_checked()
+    press("c")
+    press("3")
+    with page.expect_response("**/submit/"):
+        press("Control+Enter")
+    expect(page.get_by_text("Question number 2").first).to_be_attached()
+    assert page.url.endswith("/projects/tides/queue/")
+    assert list(Annotation.objects.order_by("revision").values_list("confidence", flat=True)) == [2, 3]
+    assert page.console == []
+
+
+# --- The next pair ---
+
+
+def test_the_next_pair_is_on_screen_at_once_and_nothing_shifts(annotator, open_page):
+    project = annotator.memberships.get().project
+    for response in Response.objects.filter(prompt__project=project):
+        response.text = "\n\n".join(f"Paragraph {n} of `code` and **bold** words. " * 12 for n in range(40))
+        response.save()
+    page = open_page(annotator, "/projects/tides/queue/", viewport={"width": 1440, "height": 900})
+    with page.expect_response("**/next/"):
+        fill_in(page)
+    page.keyboard.press("End")
+    expect(page.locator("[data-draft-status]")).to_have_text("Draft saved")
+    page.evaluate(WATCH_THE_SWAP)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Question number 2").first).to_be_visible()
+    expect(page.locator("#prompt-heading")).to_be_focused()
+    expect(page.locator("#announcer")).to_have_text("Saved. Next comparison.")
+    expect(page.locator(".done")).to_have_text("1 done today, 1 in all")
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    wait_until(lambda: page.evaluate("window.painted"), 5, "the next pair is painted")
+    assert [url.rsplit("/", 2)[1] for url in asked[:1]] == ["submit"]
+    assert not any(url.endswith("/queue/") for url in asked)
+    assert page.evaluate("scrollY") == 0
+    assert page.evaluate("shifted") == 0
+    # Under 100 ms when nothing else runs; this machine runs the other tests and the server as well.
+    assert page.evaluate("painted - pressed") < 400
+    assert page.console == []
+
+
+def test_leaving_gives_the_next_pair_back(annotator, open_page):
+    page = open_page(annotator, "/projects/tides/queue/")
+    with page.expect_response("**/next/"):
+        pass
+    assert Assignment.objects.filter(ahead=True).count() == 1
+    page.goto("/projects/tides/my-work/")
+    wait_until(lambda: not Assignment.objects.filter(ahead=True).exists(), 5, "the pair is given back")
+
+
+def test_a_changed_guideline_comes_first_and_is_accepted(annotator, open_page):
+    page = open_page(annotator, "/projects/tides/queue/")
+    project = annotator.memberships.get().project
+    fill_in(page)
+    GuidelineVersion.objects.create(project=project, number=2, text="Read both responses twice.")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("heading", name="The guideline has changed")).to_be_focused()
+    expect(page.locator("ins")).to_contain_text("twice")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_text("Question number 2").first).to_be_visible()
+    assert page.console == []
+
+
+# --- Hostile texts ---
+
+
+def test_hostile_texts_stay_texts_wherever_they_stand(annotator, open_page):
+    project = annotator.memberships.get().project
+    text = "\n\n".join(each.replace("\x00", "") for each in HOSTILE)
+    comparison = project.comparisons.order_by("pk").first()
+    Prompt.objects.filter(comparisons=comparison).update(messages=[{"role": "user", "content": text}] * 3)
+    Response.objects.filter(pk__in=[comparison.response_1_id, comparison.response_2_id]).update(text=text)
+    Project.objects.update(name=PAYLOADS[2], protocol_settings={"justification_words": [0, 10_000]})
+    GuidelineVersion.objects.update(text=text)
+    User.objects.filter(pk=annotator.pk).update(first_name=PAYLOADS[0], last_name=PAYLOADS[2])
+    page = open_page(annotator, "/projects/tides/queue/")
+    opened, asked = [], []
+    page.on("dialog", lambda dialog: (opened.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: asked.append(request.url))
+    for key in ("d", "r", "d", "d", "r", "g", "p"):
+        page.keyboard.press(key)
+    fill_in(page, why=text[:8000])
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#announcer")).to_have_text("Saved. Next comparison.")
+    GuidelineVersion.objects.create(project=project, number=2, text=f"{text}\n\n{text[:500]}")
+    for path in ("my-work/", "queue/", "guideline/"):
+        page.goto(f"/projects/tides/{path}")
+        page.wait_for_load_state("networkidle")
+    assert opened == []
+    assert [url for url in asked if "localhost" not in url] == []
+    assert [line for line in page.console if "Failed to load resource" not in line] == []
+
+
+# --- Axe ---
 
 
 @pytest.mark.parametrize(
@@ -279,6 +416,7 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(annotator, open_
     screen = {"width": width, "height": height}
     page = open_page(manager, "/", bypass_csp=True, color_scheme=scheme, viewport=screen)
     paths = ["", "queue/", "my-work/", "comparisons/", f"comparisons/{pair.pk}/", "reward-models/", "snapshots/"]
+    paths += ["flags/", "cohorts/", "settings/", f"cohorts/{project.cohorts.create(name='First').pk}/"]
     paths += ["members/", "guideline/", "queue/?open=guideline", "queue/?open=skip", "queue/?open=keys"]
     for path in ["/", "/account/tokens/", *(f"/projects/tides/{path}" for path in paths)]:
         page.goto(path)
@@ -286,3 +424,73 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(annotator, open_
         assert [(found["id"], found["nodes"][0]["html"]) for found in violations] == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
     assert page.console == []
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "scheme"),
+    [(1440, 900, "light"), (1440, 900, "dark"), (390, 844, "light"), (720, 450, "light")],
+    ids=["desk", "desk in the dark", "phone", "twice as large"],
+)
+def test_axe_finds_nothing_in_any_state_of_the_page(annotator, open_page, width, height, scheme):
+    screen = {"width": width, "height": height}
+    # Without motion, or axe would measure the contrast of words that are just fading.
+    window = {"bypass_csp": True, "color_scheme": scheme, "viewport": screen, "reduced_motion": "reduce"}
+    page = open_page(annotator, "/projects/tides/queue/", **window)
+    is_wide = width > 1200
+
+    def check(state):
+        violations = Axe().run(page).response["violations"]
+        assert [(found["id"], found["nodes"][0]["html"]) for found in violations] == [], state
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), state
+
+    check("empty")
+    page.keyboard.press("d")
+    check("differences")
+    page.keyboard.press("r")
+    check("raw")
+    if is_wide:
+        page.keyboard.press("y")
+        check("scrolling together")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".problems")).to_be_visible()
+    check("errors")
+    page.locator("#rating-1-correctness-0").focus()
+    page.keyboard.press("x")
+    check("problems of an attribute")
+    page.keyboard.press("x")
+    for key, dialog in (("g", "guideline"), ("?", "keys"), ("f", "skip")):
+        page.keyboard.press(key)
+        expect(page.locator(f"#{dialog}-dialog")).to_be_visible()
+        page.wait_for_timeout(50)
+        check(dialog)
+        page.keyboard.press("Escape")
+    page.evaluate("scrollTo(0, document.querySelector('.panes').offsetTop + 300)")
+    page.keyboard.press("p")
+    check("the prompt in the bar")
+    page.context.clear_cookies(name="sessionid")
+    fill_in(page)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#sign-in-dialog")).to_be_visible()
+    check("signed out")
+    page.locator("#sign-in-password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.locator("#sign-in-dialog")).to_be_hidden()
+    expect(page.locator("[data-draft-status]")).to_have_text("Draft saved")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Question number 2").first).to_be_attached()
+    page.keyboard.press("u")
+    expect(page.locator(".change-notice")).to_be_visible()
+    check("re-opened")
+    page.goto("/projects/tides/my-work/")
+    check("my work")
+    project = annotator.memberships.get().project
+    GuidelineVersion.objects.create(project=project, number=2, text="Read both responses twice.\n\nNew line.")
+    page.goto("/projects/tides/queue/")
+    check("guideline change")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Skip").click()
+    page.keyboard.press("7")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    check("nothing left")
+    assert [line for line in page.console if "401" not in line and "422" not in line] == []

@@ -1,9 +1,12 @@
 """My work: what I submitted, what I lost the lease of, what I skipped."""
 
+import re
+
 import pytest
 
+from apps.labeling.leasing import expire_leases
 from apps.labeling.models import Assignment, QueueItem
-from apps.labeling.services import expire_leases, save_draft, skip_assignment, submit_annotation
+from apps.labeling.services import save_draft, skip_assignment, submit_annotation
 from tests.factories import ComparisonFactory, answer
 
 PATH = "/projects/tides/my-work/"
@@ -35,7 +38,7 @@ def test_it_is_paged_by_fifty_newest_first(as_user, annotator, project, lease, d
         ComparisonFactory(project=project, prompt__messages=[{"role": "user", "content": f"Question number {number}!"}])
         submit_annotation(assignment=lease(), body=answer())
     client = as_user(annotator)
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(12):
         first = client.get(PATH).content.decode()
     assert "Question number 50!" in first
     assert "Question number 0!" not in first
@@ -90,3 +93,27 @@ def test_other_peoples_work_is_not_there(as_user, annotator, reviewer, pair, lea
     html = as_user(reviewer).get(PATH).content.decode()
     assert "Only the author" not in html
     assert "0 annotations submitted" in html
+
+
+def test_what_is_done_and_what_remains_is_counted(as_user, annotator, project, pair, lease):
+    for _ in range(3):
+        ComparisonFactory(project=project)
+    submit_annotation(assignment=lease(), body=answer())
+    skip_assignment(assignment=lease(), reason="other")
+    html = as_user(annotator).get(PATH).content.decode()
+    figures = re.findall(r"<dt>([^<]+)</dt><dd>(\d+)", html)
+    assert dict(figures) == {
+        "Submitted today": "1",
+        "Submitted in all": "1",
+        "Given back": "1",
+        "Waiting for you": "2",
+        "Project complete": "0",
+    }
+    assert "of 4</small>" in html
+
+
+def test_texts_of_people_take_their_own_direction_and_stay_text(as_user, annotator, pair, lease):
+    why = "<b>שלום</b> " * 10
+    submit_annotation(assignment=lease(), body=answer(justification=why))
+    html = as_user(annotator).get(PATH).content.decode()
+    assert f'<p dir="auto">{why.replace("<", "&lt;").replace(">", "&gt;")}</p>' in html
