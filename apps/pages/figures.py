@@ -1,38 +1,39 @@
 """What the pages count: one function per block, each a fixed number of queries."""
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Exists, F, Max, OuterRef, Q
+from django.db.models import Count, Max, OuterRef, Subquery, Sum
+from django.utils import timezone
 
 from apps.accounts.models import User
+from apps.core.counts import LARGE, MAX_LISTED, counted
 from apps.exports.models import Snapshot
 from apps.jobs.models import Job
 from apps.jobs.services import live_queues
-from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
+from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem, Workload
+from apps.labeling.oversight import open_flags
+from apps.labeling.queue import count_open
 from apps.projects.models import Project
 from apps.reward_models.models import RewardModel
-from apps.reward_models.services import MIN_LABELS, current_model, trainable_labels
+from apps.reward_models.services import MIN_LABELS, current_model
 from worker.core.consensus import Status
 
 JOBS_SHOWN = 8
 
 
 def waiting_for(user: User, project_ids: Collection[int]) -> dict[int, int]:
-    """Return per project how many comparisons this person could get, leases they hold included (two queries)."""
-    had = Assignment.objects.filter(comparison_id=OuterRef("comparison_id"), annotator=user)
-    rows = (
-        QueueItem.objects.filter(project_id__in=project_ids, state=QueueItem.State.OPEN, taken__lt=F("wanted"))
-        .filter(~Exists(had))
-        .values_list("project_id")
-        .annotate(Count("pk"))
-    )
-    waiting = dict(rows)
-    held = Assignment.objects.live().filter(project_id__in=project_ids, annotator=user)
+    """Return per project how many comparisons this person could get, leases they hold included (two queries).
+
+    What could be got is counted up to `MAX_LISTED`.
+    """
+    waiting = count_open(project_ids=project_ids, annotator_id=user.pk, most=MAX_LISTED)
+    held = Assignment.objects.live().filter(project_id__in=project_ids, annotator=user, ahead=False)
     for project_id, count in held.values_list("project_id").annotate(Count("pk")):
-        waiting[project_id] = waiting.get(project_id, 0) + count
+        waiting[project_id] = min(MAX_LISTED, waiting.get(project_id, 0) + count)
     return waiting
 
 
@@ -49,31 +50,50 @@ class Progress:
     by_status: dict[str, int]
     excluded_reasons: list[tuple[str, int]]
     trainable: int
+    counted_at: datetime
 
     @property
     def begun_end(self) -> int:
         """Return where the bar of begun comparisons ends, counted from the left."""
         return self.complete + self.begun
 
+    @property
+    def is_kept(self) -> bool:
+        """Say whether the project is so large that it is counted once in a while only."""
+        return self.total > LARGE
+
 
 def progress(project: Project) -> Progress:
-    """Count comparisons by state and consensus (five queries)."""
-    items = QueueItem.objects.filter(project=project).aggregate(
-        total=Count("pk"),
-        complete=Count("pk", filter=Q(state=QueueItem.State.COMPLETE)),
-        closed=Count("pk", filter=Q(state=QueueItem.State.CLOSED)),
-        begun=Count("pk", filter=Q(state=QueueItem.State.OPEN, taken__gt=0)),
-        untouched=Count("pk", filter=Q(state=QueueItem.State.OPEN, taken=0)),
-    )
-    consensus = Consensus.objects.filter(project=project)
-    counted = dict(consensus.values_list("status").annotate(Count("pk")))
-    reasons = consensus.filter(status=Status.EXCLUDED).values_list("excluded_reason").annotate(count=Count("pk"))
+    """Return comparisons by state and consensus; of a large project, as of the last 30 seconds (three queries)."""
+    return counted(f"progress-{project.pk}", lambda: _count_progress(project), size=lambda found: found.total)
+
+
+def _count_progress(project: Project) -> Progress:
+    state = QueueItem.State
+    items: dict[str, int] = defaultdict(int)
+    rows = QueueItem.objects.filter(project=project).values_list("state", "taken").annotate(count=Count("pk"))
+    for name, taken, count in rows.order_by():
+        items["total"] += count
+        items[name if name != state.OPEN else "begun" if taken else "untouched"] += count
+    by_status = dict.fromkeys([status.value for status in Status], 0)
+    annotations = trainable = 0
+    outcomes = Consensus.objects.filter(project=project).order_by().values_list("status", "preference")
+    for status, preference, count, votes in outcomes.annotate(count=Count("pk"), votes=Sum("annotation_count")):
+        by_status[status] += count
+        annotations += votes
+        trainable += count if preference else 0  # only an agreement has one, and 0 is a tie
+    excluded = Consensus.objects.filter(project=project, status=Status.EXCLUDED).values_list("excluded_reason")
     return Progress(
-        **items,
-        annotations=Annotation.objects.current().filter(project=project).count(),
-        by_status={status.value: counted.get(status.value, 0) for status in Status},
-        excluded_reasons=list(reasons.order_by("-count", "excluded_reason")),
-        trainable=trainable_labels(project),
+        total=items["total"],
+        complete=items[state.COMPLETE],
+        begun=items["begun"],
+        untouched=items["untouched"],
+        closed=items[state.CLOSED],
+        annotations=annotations,
+        by_status=by_status,
+        excluded_reasons=list(excluded.annotate(count=Count("pk")).order_by("-count", "excluded_reason")),
+        trainable=trainable,
+        counted_at=timezone.now(),
     )
 
 
@@ -88,21 +108,33 @@ class AnnotatorRow:
 
 
 def annotator_rows(project: Project) -> list[AnnotatorRow]:
-    """Return everybody who submitted or skipped something, the busiest first (one query)."""
-    people = User.objects.filter(assignments__project=project).annotate(
-        submitted=Count(
-            "assignments", filter=Q(assignments__project=project, assignments__state=Assignment.State.SUBMITTED)
-        ),
-        skipped=Count(
-            "assignments", filter=Q(assignments__project=project, assignments__state=Assignment.State.SKIPPED)
-        ),
-        last_at=Max("assignments__annotations__submitted_at", filter=Q(assignments__project=project)),
-    )
-    return [
-        AnnotatorRow(str(person), person.submitted, person.skipped, person.last_at)
-        for person in people.order_by("-submitted", "username")
-        if person.submitted or person.skipped
-    ]
+    """Return everybody who submitted or skipped something, the busiest first; kept like `progress` (two queries)."""
+
+    def size(rows: list[AnnotatorRow]) -> int:
+        return sum(row.annotations for row in rows)
+
+    return counted(f"annotators-{project.pk}", lambda: _count_annotators(project), size=size)
+
+
+def _count_annotators(project: Project) -> list[AnnotatorRow]:
+    mine = Annotation.objects.filter(annotator=OuterRef("annotator"), project=project, is_current=True)
+    newest = Subquery(mine.order_by("-submitted_at").values("submitted_at")[:1])
+    imported = Annotation.objects.filter(project=project, imported=True, is_current=True).order_by()
+    brought = imported.values_list("annotator").annotate(count=Count("pk"), last_at=Max("submitted_at"))
+    labels = {annotator: (count, last_at) for annotator, count, last_at in brought}
+    rows = []
+    for work in Workload.objects.filter(project=project).select_related("annotator").annotate(last_at=newest):
+        count, _last_at = labels.pop(work.annotator_id, (0, None))
+        rows.append(AnnotatorRow(str(work.annotator), work.submitted + count, work.skipped, work.last_at))
+    others = User.objects.filter(pk__in=labels)
+    rows += [AnnotatorRow(str(person), labels[person.pk][0], 0, labels[person.pk][1]) for person in others]
+    busy = [row for row in rows if row.annotations or row.skips]
+    return sorted(busy, key=lambda row: (-row.annotations, row.name))
+
+
+def flag_count(project: Project) -> int:
+    """Return how many flags ask for a decision, counted up to `MAX_LISTED` (one query)."""
+    return open_flags(project)[:MAX_LISTED].count()
 
 
 def live_block(project: Project) -> dict[str, Any]:

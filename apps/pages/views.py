@@ -2,21 +2,23 @@
 
 from typing import Any
 
-from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from apps.accounts.requests import PageRequest
+from apps.core.counts import LongPaginator
 from apps.core.errors import NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
 from apps.labeling.forms import preference_sentence
-from apps.labeling.models import Annotation, QueueItem
+from apps.labeling.models import Annotation, Consensus, QueueItem
+from apps.labeling.oversight import answers_open_to, marked_unsafe, nobody_left, remarks
+from apps.labeling.oversight_forms import unsafe_responses, worded
 from apps.labeling.services import my_counts
 from apps.pages import figures
-from apps.projects.access import ANY_ROLE, LABELS, SEES_RESULTS, get_membership
+from apps.projects.access import ANY_ROLE, LABELS, OVERSEES, SEES_RESULTS, get_membership, is_id
 from apps.projects.models import Membership, Project
 from apps.prompts.models import Comparison
 from apps.reward_models.models import RetrainPolicy
@@ -26,6 +28,8 @@ from worker.core.consensus import Status
 PAGE = 50
 STOP_POLLING = 286
 STATUSES = [status.value for status in Status]
+NOBODY_LEFT = "nobody_left"
+"""A state to look for that no queue item has by itself: see `apps.labeling.oversight.nobody_left`."""
 
 
 @signed_in
@@ -60,6 +64,7 @@ def project(request: PageRequest, slug: str) -> HttpResponse:
         "annotators": figures.annotator_rows(shown),
         "policy": RetrainPolicy.objects.filter(project=shown).first(),
         "guideline": shown.current_guideline(),
+        "flags": figures.flag_count(shown) if membership.role in OVERSEES else 0,
     }
     return render_page(request, "pages/project.html", "live", context)
 
@@ -72,21 +77,31 @@ def project(request: PageRequest, slug: str) -> HttpResponse:
 def comparisons(request: PageRequest, slug: str) -> HttpResponse:
     """List comparisons with their state and consensus."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
-    rows = Comparison.objects.filter(project=membership.project)
-    state, status = request.GET.get("state", ""), request.GET.get("consensus", "")
-    if state in QueueItem.State.values:
-        rows = rows.filter(queue_item__state=state)
-    if status in STATUSES:
-        rows = rows.filter(consensus__status=status)
-    if external_id := request.GET.get("external_id", "").strip():
-        rows = rows.filter(external_id__icontains=external_id)
-    rows = rows.select_related("prompt", "queue_item", "consensus").defer("reference", "metadata").order_by("id")
+    project = membership.project
+    rows = Comparison.objects.filter(project=project)
+    chosen = {name: request.GET.get(name, "").strip() for name in ("state", "consensus", "external_id", "cohort")}
+    if chosen["state"] in QueueItem.State.values:
+        rows = rows.filter(queue_item__state=chosen["state"])
+    if chosen["state"] == NOBODY_LEFT:
+        rows = rows.filter(nobody_left(project))
+    if chosen["consensus"] in STATUSES:
+        rows = rows.filter(consensus__status=chosen["consensus"])
+    if is_id(chosen["cohort"]):
+        rows = rows.filter(queue_item__cohort=int(chosen["cohort"]))
+    if external_id := chosen["external_id"]:
+        exact = rows.filter(external_id=external_id)  # by the index; to look into every id takes a while
+        rows = exact if exact.exists() else rows.filter(external_id__icontains=external_id)
+    page = LongPaginator(rows.order_by("pk").values_list("pk", flat=True), PAGE).get_page(request.GET.get("page"))
+    shown = Comparison.objects.filter(pk__in=list(page)).select_related("prompt", "queue_item", "consensus")
     context = {
         "membership": membership,
-        "page": Paginator(rows, PAGE).get_page(request.GET.get("page")),
-        "states": QueueItem.State.choices,
-        "statuses": [(value, value.capitalize()) for value in STATUSES],
-        "chosen": {"state": state, "consensus": status, "external_id": external_id},
+        "page": page,
+        "comparisons": shown.defer("reference", "metadata").order_by("pk"),
+        "states": [*QueueItem.State.choices, (NOBODY_LEFT, _("Escalated, and nobody is left"))],
+        "statuses": [(status.value, Consensus.WORDS[status]) for status in Status],
+        "cohorts": project.cohorts.order_by("name"),
+        "chosen": chosen,
+        "oversees": membership.role in OVERSEES,
     }
     return render_page(request, "pages/comparisons.html", "results", context)
 
@@ -94,37 +109,59 @@ def comparisons(request: PageRequest, slug: str) -> HttpResponse:
 @signed_in
 @require_GET
 def comparison(request: PageRequest, slug: str, comparison_id: int) -> HttpResponse:
-    """Show one comparison in canonical order with every annotation and what they add up to."""
-    membership = get_membership(request.user, slug, *SEES_RESULTS)
-    shown = (
-        Comparison.objects.select_related("prompt", "response_1", "response_2", "queue_item", "consensus")
-        .filter(project=membership.project, pk=comparison_id)
-        .first()
-    )
+    """Show one comparison in canonical order with every annotation and what they add up to.
+
+    A reviewer sees the texts, and what others answered only where they cannot be asked (any more) themselves.
+    """
+    membership = get_membership(request.user, slug, *SEES_RESULTS, *OVERSEES)
+    rows = Comparison.objects.select_related("prompt", "response_1", "response_2", "queue_item__cohort", "consensus")
+    project = membership.project
+    shown = rows.filter(project=project, pk=comparison_id).first()
     if shown is None:
         raise NotFound(_("There is no such comparison in this project."))
-    annotations = Annotation.objects.current().filter(comparison=shown).select_related("annotator", "guideline_version")
-    consensus = getattr(shown, "consensus", None)
-    kept = set(consensus.kept) if consensus else set()
-    scorer = Scorer.objects.filter(project=membership.project, orders_queue=True).first()
+    said = worded(remarks(project=project, comparison_ids=[shown.pk]), project.protocol)
+    context = {
+        "membership": membership,
+        "comparison": shown,
+        "responses": [(1, shown.response_1, None), (2, shown.response_2, None)],
+        "oversees": membership.role in OVERSEES,
+        "item": shown.queue_item,
+        "remarks": said,
+        "is_flagged": any(skip.flagged_at for skip, _reason in said),
+        "unsafe": unsafe_responses(marked_unsafe(membership=membership, comparison_ids=[shown.pk])),
+    }
+    sees_results = membership.role in SEES_RESULTS
+    if sees_results:
+        context |= _rewards(project, shown)
+    if sees_results or rows.filter(answers_open_to(membership), pk=shown.pk).exists():
+        context |= _answers(project, shown)
+    return render(request, "pages/comparison.html", context)
+
+
+def _rewards(project: Project, shown: Comparison) -> dict[str, Any]:
+    """Return the rewards of the two responses, if there is a scorer."""
+    scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
     rewards: dict[int, float] = {}
     if scorer:
         signals = Signal.objects.filter(scorer=scorer, response__in=[shown.response_1_id, shown.response_2_id])
         rewards = dict(signals.values_list("response_id", "value"))
-    context = {
-        "membership": membership,
-        "comparison": shown,
+    responses = enumerate((shown.response_1, shown.response_2), start=1)
+    rewarded = [(label, response, rewards.get(response.pk)) for label, response in responses]
+    return {"sees_results": True, "scorer": scorer, "responses": rewarded}
+
+
+def _answers(project: Project, shown: Comparison) -> dict[str, Any]:
+    """Return the annotations, which of them were kept, and what they add up to."""
+    annotations = Annotation.objects.current().filter(comparison=shown).select_related("annotator", "guideline_version")
+    consensus = getattr(shown, "consensus", None)
+    kept = set(consensus.kept) if consensus else set()
+    return {
+        "sees_answers": True,
         "consensus": consensus,
         "verdict": preference_sentence(consensus.preference) if consensus and consensus.status == "agreed" else "",
-        "responses": [
-            (1, shown.response_1, rewards.get(shown.response_1_id)),
-            (2, shown.response_2, rewards.get(shown.response_2_id)),
-        ],
-        "scorer": scorer,
-        "attributes": membership.project.protocol.attributes,
+        "attributes": project.protocol.attributes,
         "annotations": [
             (annotation, annotation.pk in kept, preference_sentence(annotation.vote))
             for annotation in annotations.order_by("submitted_at", "id")
         ],
     }
-    return render(request, "pages/comparison.html", context)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from apps.labeling.services import lease_next, submit_annotation
+from apps.labeling.leasing import lease_next
+from apps.labeling.services import submit_annotation
 from apps.signals.models import Scorer, Signal
 from tests.factories import ComparisonFactory, MembershipFactory, answer
 from tests.pages.test_project_page import label
@@ -88,5 +89,5 @@ def test_a_comparison_page_takes_the_same_queries_however_many_annotations(
         person = MembershipFactory(project=project).user
         submit_annotation(assignment=lease_next(project=project, annotator=person, resume=True), body=answer())
     client = as_user(manager)
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(8):
         client.get(f"{LIST}{comparison.pk}/")

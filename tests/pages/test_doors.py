@@ -9,6 +9,7 @@ from apps.reward_models.models import RewardModel, TrainingRun
 from apps.signals.models import Scorer
 
 MANAGER = {"manager"}
+OVERSEES = {"manager", "reviewer"}
 RESULTS = {"manager", "researcher"}
 LABELS = {"manager", "reviewer", "annotator"}
 ALL = {"manager", "reviewer", "annotator", "researcher"}
@@ -17,7 +18,15 @@ ROUTES = [
     ("get", "queue/", LABELS),
     ("get", "my-work/", LABELS),
     ("get", "comparisons/", RESULTS),
-    ("get", "comparisons/{comparison}/", RESULTS),
+    ("get", "comparisons/{comparison}/", RESULTS | OVERSEES),
+    ("post", "comparisons/close/", OVERSEES),
+    ("post", "comparisons/put-back/", OVERSEES),
+    ("get", "flags/", OVERSEES),
+    ("get", "cohorts/", MANAGER),
+    ("get", "cohorts/{cohort}/", MANAGER),
+    ("post", "cohorts/{cohort}/", MANAGER),
+    ("post", "cohorts/{cohort}/delete/", MANAGER),
+    ("get", "settings/", MANAGER),
     ("get", "reward-models/", RESULTS),
     ("get", "training-runs/{run}/", RESULTS),
     ("get", "snapshots/", RESULTS),
@@ -38,8 +47,10 @@ ROUTES = [
     ("post", "members/somebody/change/", MANAGER),
     ("post", "members/somebody/remove/", MANAGER),
     ("post", "guideline/", MANAGER),
+    ("post", "cohorts/", MANAGER),
+    ("post", "settings/", MANAGER),
 ]
-BOTH_METHODS = {"snapshots/", "members/", "guideline/"}
+BOTH_METHODS = {"snapshots/", "members/", "guideline/", "cohorts/", "cohorts/{cohort}/", "settings/"}
 
 
 @pytest.fixture
@@ -52,7 +63,9 @@ def things(project, pair):
         project=project, version=1, recipe={}, recipe_hash="x", snapshot=snapshot, scorer=scorer, folder="x"
     )
     run = TrainingRun.objects.create(project=project, recipe={}, snapshot=snapshot, job=job)
-    return {"comparison": pair.pk, "snapshot": snapshot.pk, "job": job.pk, "model": model.pk, "run": run.pk}
+    cohort = project.cohorts.create(name="First")
+    rows = {"comparison": pair, "snapshot": snapshot, "job": job, "model": model, "run": run, "cohort": cohort}
+    return {name: row.pk for name, row in rows.items()}
 
 
 @pytest.fixture

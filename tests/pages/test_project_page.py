@@ -9,8 +9,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from apps.jobs.models import Job
 from apps.jobs.services import enqueue, note_worker
 from apps.labeling.consensus import settle
+from apps.labeling.leasing import lease_next
 from apps.labeling.models import QueueItem
-from apps.labeling.services import lease_next, submit_annotation
+from apps.labeling.services import submit_annotation
 from apps.projects.models import AuditEvent
 from tests.factories import ComparisonFactory, MembershipFactory, answer
 
@@ -133,7 +134,7 @@ def test_a_job_is_cancelled_once(as_user, manager, project):
     assert "The job is cancelled." in client.post(f"{PATH}jobs/{job.pk}/cancel/", follow=True).content.decode()
     job.refresh_from_db()
     assert job.state == Job.State.CANCELLED
-    assert "has cancelled already" in client.post(f"{PATH}jobs/{job.pk}/cancel/", follow=True).content.decode()
+    assert "was cancelled already" in client.post(f"{PATH}jobs/{job.pk}/cancel/", follow=True).content.decode()
 
 
 # --- Actions ---
@@ -180,7 +181,7 @@ def test_the_guideline_gets_a_new_version_and_the_old_one_stays(as_user, manager
         "# Be **fair**\n\nRead <i>both</i>.",
     ]
     html = as_user(annotator).get(f"{PATH}guideline/").content.decode()
-    assert "<h1>Be <strong>fair</strong></h1>" in html
+    assert '<h1 dir="auto">Be <strong>fair</strong></h1>' in html
     assert "Read &lt;i&gt;both&lt;/i&gt;." in html
     assert "<textarea" not in html
     again = client.post(f"{PATH}guideline/", {"text": "# Be **fair**\r\n\r\nRead <i>both</i>."}, follow=True)

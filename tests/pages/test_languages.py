@@ -1,0 +1,136 @@
+"""Pages speak the chosen language or the browser's; what programs read is the same in every language."""
+
+import re
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import translation
+
+from apps.accounts.services import create_token
+from apps.exports.services import create_snapshot
+from apps.jobs.services import enqueue
+from apps.reward_models.models import TrainingRun
+from tests.factories import ComparisonFactory
+
+GERMAN = {"HTTP_ACCEPT_LANGUAGE": "de-AT,de;q=0.9,en;q=0.5"}
+NUMBERS = re.compile(r'\b(?:points|x|y|x1|x2|y1|y2|cx|cy|r|width|height|viewBox|value|max|min|step)="([^"]*)"')
+
+
+@pytest.fixture(autouse=True)
+def english_again():
+    """The test client leaves the language of its last request switched on."""
+    yield
+    translation.activate(settings.LANGUAGE_CODE)
+
+
+def language_of(response) -> str:
+    return re.search(r'<html lang="([\w-]+)"', response.content.decode())[1]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [("", "en"), ("de", "de"), ("de-CH,de;q=0.8", "de"), ("fr,de;q=0.5", "de"), ("fr", "en"), ("x" * 600, "en")],
+)
+def test_a_page_comes_in_the_browsers_language_if_we_have_it(db, accepted, language):
+    response = Client(HTTP_ACCEPT_LANGUAGE=accepted).get("/login/")
+    assert language_of(response) == response["Content-Language"] == language
+    assert ("Passwort" in response.content.decode()) == (language == "de")
+    assert "Accept-Language" in response["Vary"]
+
+
+def test_a_choice_goes_before_the_browsers_language_and_is_kept(as_user, annotator):
+    client = as_user(annotator, **GERMAN)
+    assert language_of(client.get("/")) == "de"
+    reply = client.post("/language/", {"language": "en"}, HTTP_REFERER="http://testserver/projects/tides/?page=1")
+    assert (reply.status_code, reply["Location"]) == (302, "http://testserver/projects/tides/?page=1")
+    cookie = client.cookies[settings.LANGUAGE_COOKIE_NAME]
+    assert (cookie["samesite"], cookie["httponly"], int(cookie["max-age"]) > 30 * 24 * 3600) == ("Lax", True, True)
+    assert language_of(client.get("/")) == "en"
+
+
+def test_each_page_offers_the_other_language_by_its_own_name(as_user, annotator):
+    for client, address in ((Client(), "/login/"), (as_user(annotator), "/"), (as_user(annotator), "/nowhere/")):
+        page = client.get(address).content.decode()
+        assert '<button type="submit" name="language" value="de" lang="de">Deutsch</button>' in page
+        client.post("/language/", {"language": "de"})
+        page = client.get(address).content.decode()
+        assert '<button type="submit" name="language" value="en" lang="en">English</button>' in page
+        assert "Deutsch" not in page
+
+
+def test_a_choice_needs_our_form_and_leads_nowhere_else(db):
+    assert Client(enforce_csrf_checks=True).post("/language/", {"language": "de"}).status_code == 403
+    client = Client()
+    elsewhere = {"language": "de", "next": "https://evil.example/"}
+    assert client.post("/language/", elsewhere, HTTP_REFERER="https://evil.example/")["Location"] == "/"
+    assert client.post("/language/", {"language": "../../etc"}).status_code == 302
+    assert language_of(client.get("/login/")) == "de"
+    client.get("/language/?language=en")
+    assert language_of(client.get("/login/")) == "de"
+
+
+def test_the_api_speaks_english_to_everybody(project, manager, annotator):
+    def told(key: str, **headers: str) -> list[object]:
+        client = Client(headers={"Authorization": f"Token {key}"}, **headers)
+        client.cookies[settings.LANGUAGE_COOKIE_NAME] = "de" if headers else "en"
+        members = "/api/v1/projects/tides/members/"
+        replies = [
+            client.post("/api/v1/projects/", {"name": ""}, content_type="application/json"),
+            client.post(members, {"username": "nobody", "role": "annotator"}, content_type="application/json"),
+            client.post(members, {"username": "anna", "role": "boss"}, content_type="application/json"),
+            client.post(members, "{", content_type="application/json"),
+            client.post("/api/v1/projects/tides/training-runs/", {}, content_type="application/json"),
+            client.get("/api/v1/projects/elsewhere/"),
+            client.get(f"{members}?colour=red"),
+            client.get("/api/v1/schema/", headers={"Accept": "application/json"}),
+        ]
+        assert {reply["Content-Language"] for reply in replies} == {"en"}
+        return [reply.json() for reply in replies]
+
+    _, key = create_token(user=manager, name="test", scope="write")
+    _, low = create_token(user=annotator, name="test", scope="write")
+    assert told(key, **GERMAN) == told(key)
+    assert told(low, **GERMAN) == told(low)
+    refused = Client(headers={"Authorization": f"Token {low}"}, **GERMAN).get("/api/v1/projects/tides/members/").json()
+    assert (refused["title"], refused["detail"]) == (
+        "Not allowed",
+        "This needs the role manager or reviewer or researcher; you are annotator of Tides.",
+    )
+
+
+@pytest.fixture
+def run(project, manager):
+    ComparisonFactory(project=project)
+    history = [
+        *({"event": "step", "step": step, "loss": 0.7123 / step} for step in range(1, 1201)),
+        *({"event": "evaluation", "step": step, "accuracy": 0.5 + step / 2600} for step in range(1, 1201, 333)),
+    ]
+    return TrainingRun.objects.create(
+        project=project,
+        recipe={"learning_rate": 0.001},
+        snapshot=create_snapshot(project=project, body={"name": "First"}, created_by=manager),
+        job=enqueue(kind="training", project=project, inputs={}),
+        history=history,
+    )
+
+
+@pytest.mark.parametrize("address", ["training-runs/{run}/", "", "reward-models/", "snapshots/", "comparisons/"])
+def test_numbers_for_browsers_have_a_point_in_every_language(as_user, manager, run, address):
+    address = "/projects/tides/" + address.format(run=run.pk)
+    english, german = (
+        as_user(manager, HTTP_ACCEPT_LANGUAGE=language).get(address).content.decode() for language in ("en", "de")
+    )
+    assert (re.search('lang="(..)"', english)[1], re.search('lang="(..)"', german)[1]) == ("en", "de")
+    numbers = [NUMBERS.findall(re.sub(r'<(input type="hidden"|button)[^>]*>', "", page)) for page in (english, german)]
+    assert numbers[0] == numbers[1]
+
+
+def test_numbers_for_people_are_written_as_their_language_does(as_user, manager, run):
+    address = f"/projects/tides/training-runs/{run.pk}/"
+    english, german = (
+        as_user(manager, HTTP_ACCEPT_LANGUAGE=language).get(address).content.decode() for language in ("en", "de")
+    )
+    assert "0.0006, 88.5 %" in english
+    assert "0,0006, 88,5 %" in german
+    assert (">0.75</text>" in english, ">0,75</text>" in german) == (True, True)
