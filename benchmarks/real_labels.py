@@ -6,14 +6,14 @@ The figures to read together: accuracy, the length baseline ("the longer one win
 
 import argparse
 import io
-import os
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from benchmarks.database import own_database
 
 TRAIN_FILE, TEST_FILE = "ukpconvarg1_train_1.jsonl", "ukpconvarg1_test.jsonl"
 
@@ -128,24 +128,8 @@ def main() -> int:
     if not (options.data / TRAIN_FILE).exists():
         print(f"Skipped: {options.data} does not hold {TRAIN_FILE}.")
         return 0
-    with tempfile.TemporaryDirectory(prefix="tiebreak-bench-") as folder:
-        os.environ.update(
-            TIEBREAK_VAR=folder, DJANGO_SETTINGS_MODULE="config.settings", CELERY_BROKER_URL="memory://localhost"
-        )
-        os.chmod(folder, 0o755)  # the embedded PostgreSQL may run as a user of its own
-        import django
-        from django.core.management import call_command
-
-        django.setup()
-        call_command("migrate", verbosity=0)
+    with own_database():
         print(measure(options.data).table())
-        from django.conf import settings
-        from django.db import connection
-
-        from config import embedded_postgres
-
-        connection.close()
-        embedded_postgres.stop(settings.POSTGRES_DIR)
     return 0
 
 
