@@ -2,13 +2,14 @@
 
 DATA ?= ../shared/data
 
-.PHONY: help demo test lint format bench
+.PHONY: help demo test lint format messages bench
 
 help:
 	@echo "make demo     run everything on this machine with the demo project (PORT=8000)"
 	@echo "make test     run every test (PYTEST_ARGS=\"-k name\" for some, TEST_PROCESSES=0 for one at a time)"
 	@echo "make lint     check style, types, templates, import contracts and migrations"
 	@echo "make format   format code and templates"
+	@echo "make messages bring the catalogues of translations up to date with the texts, and compile them"
 	@echo "make bench    run the benchmarks (DATA=folder of the UKPConvArg1 files)"
 
 demo:
@@ -16,7 +17,7 @@ demo:
 	@exec .venv/bin/python -m config.demo
 
 test:
-	@./setup.sh embedded,worker,test browser
+	@./setup.sh embedded,worker,test browser gettext
 	@.venv/bin/python -m pytest -n $(or $(TEST_PROCESSES),2) --dist loadgroup $(PYTEST_ARGS)
 
 lint:
@@ -34,6 +35,13 @@ format:
 	.venv/bin/ruff format .
 	.venv/bin/djlint --quiet --reformat templates
 
+messages:
+	@./setup.sh embedded,worker gettext
+	@.venv/bin/python -m config.messages
+
 bench:
 	@./setup.sh embedded,worker,test
 	.venv/bin/python -m benchmarks.real_labels --data $(DATA)
+	.venv/bin/python -m benchmarks.rest
+	.venv/bin/python -m benchmarks.queue
+	.venv/bin/python -m benchmarks.pages

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Set up .venv with the given extras, and a browser if asked: ./setup.sh embedded,worker [browser]
+# Set up .venv with the given extras, and tools if asked: ./setup.sh embedded,worker [browser] [gettext]
 # Does nothing when pyproject.toml and constraints.txt are as they were the last time.
 set -eu
 cd "$(dirname "$0")"
-extras=$1 browser=${2:-}
+extras=$1
+shift
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore DEBIAN_FRONTEND=noninteractive
 
 give_up() { printf '%s\n' "$@" >&2; exit 1; }
@@ -62,6 +63,16 @@ install_browser() {
     fi || give_up "Chromium could not be installed. Install it with your package manager and try again."
 }
 
+has_gettext() { xgettext --version >/dev/null 2>&1; }
+
+# Only catalogues are made and checked with it, so that the rest goes on without.
+install_gettext() {
+    has_gettext && return
+    echo "Installing GNU gettext for the catalogues of translations."
+    if can_apt && apt_install gettext && has_gettext; then return; fi
+    echo "GNU gettext could not be installed. Install it with your package manager (Debian, Ubuntu: apt-get install gettext)." >&2
+}
+
 .venv/bin/python -c '' 2>/dev/null || make_venv
 install_packages
-[ -z "$browser" ] || install_browser
+for tool in "$@"; do "install_$tool"; done

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 
 @dataclass(frozen=True)
 class FieldError:
@@ -16,7 +19,7 @@ class AppError(Exception):
     """Base of every expected error: a sentence for the person who caused it, and an HTTP status."""
 
     status = 400
-    title = "The request cannot be carried out"
+    title: str | Promise = _("The request cannot be carried out")
 
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
@@ -28,25 +31,25 @@ class InvalidInput(AppError):
     """The input breaks a rule; `errors` name the fields."""
 
     status = 422
-    title = "The input is not valid"
+    title = _("The input is not valid")
 
 
 class NotFound(AppError):
     """There is no such thing, or this person may not know that there is."""
 
     status = 404
-    title = "Not found"
+    title = _("Not found")
 
 
 class Forbidden(AppError):
     """A member lacks the role that this needs."""
 
     status = 403
-    title = "Not allowed"
+    title = _("Not allowed")
 
 
 class Conflict(AppError):
     """The state of things does not allow it (any more)."""
 
     status = 409
-    title = "Conflict"
+    title = _("Conflict")

@@ -2,19 +2,24 @@
 
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 
 def why_unstorable(value: Any) -> str | None:
-    """Return why a JSON value cannot be stored (NUL characters, lone surrogates, too deep), or None if it can."""
+    """Return why a JSON value cannot be stored (NUL characters, lone surrogates, too deep), or None if it can.
+
+    The reason goes on a sentence that begins with the value: “The text …”.
+    """
     pending = [(value, 0)]
     while pending:
         item, depth = pending.pop()
         if depth > 40:
-            return "is nested more than 40 levels deep"
+            return _("is nested more than 40 levels deep")
         if isinstance(item, str):
             if "\x00" in item:
-                return "has a NUL character, which cannot be stored"
+                return _("has a NUL character, which cannot be stored")
             if any("\ud800" <= character <= "\udfff" for character in item):
-                return "has half of a surrogate pair, which is no character"
+                return _("has half of a surrogate pair, which is no character")
         elif isinstance(item, dict):
             pending += [(part, depth + 1) for pair in item.items() for part in pair]
         elif isinstance(item, list | tuple):

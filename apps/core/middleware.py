@@ -1,11 +1,29 @@
-"""Turn an AppError that reached the edge into a page with its status and its sentence."""
+"""The language of an answer, and the page for an AppError that reached the edge."""
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.middleware.locale import LocaleMiddleware
 from django.shortcuts import render
+from django.utils import translation
 
 from apps.core.errors import AppError
+
+
+class LanguageMiddleware(LocaleMiddleware):
+    """Pages speak the language a person chose, or else the browser's; the REST API speaks English to everybody.
+
+    Programs compare what they are told, and the same call must not read differently from another machine.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Activate the language of this request."""
+        if not request.path_info.startswith("/api/"):
+            super().process_request(request)
+            return
+        translation.activate(settings.LANGUAGE_CODE)
+        request.LANGUAGE_CODE = settings.LANGUAGE_CODE
 
 
 class AppErrorMiddleware:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -9,15 +12,15 @@ class Kind:
 
     task: str
     queue: str
-    label: str
+    label: str | Promise
 
 
 CPU, GPU = "cpu", "gpu"
 QUEUES = (CPU, GPU)
 
 KINDS = {
-    "import": Kind("tiebreak.import_pairs", CPU, "Import"),
-    "snapshot": Kind("tiebreak.build_snapshot", CPU, "Snapshot"),
-    "scoring": Kind("tiebreak.score_responses", GPU, "Scoring"),
-    "training": Kind("tiebreak.train_reward_model", GPU, "Training"),
+    "import": Kind("tiebreak.import_pairs", CPU, _("Import")),
+    "snapshot": Kind("tiebreak.build_snapshot", CPU, _("Snapshot")),
+    "scoring": Kind("tiebreak.score_responses", GPU, _("Scoring")),
+    "training": Kind("tiebreak.train_reward_model", GPU, _("Training")),
 }

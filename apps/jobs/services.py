@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from kombu.exceptions import OperationalError
 
 from apps.accounts.models import User
@@ -23,6 +24,11 @@ from apps.projects.models import Project
 from config.celery import app as celery_app
 
 logger = logging.getLogger(__name__)
+ENDED = {
+    Job.State.SUCCEEDED: _("The job has succeeded already."),
+    Job.State.FAILED: _("The job has failed already."),
+    Job.State.CANCELLED: _("The job was cancelled already."),
+}
 
 
 class LeaseLost(Exception):
@@ -155,7 +161,7 @@ def cancel(*, job: Job) -> Job:
     with transaction.atomic():
         job = Job.objects.select_for_update().get(pk=job.pk)
         if job.finished:
-            raise Conflict(f"The job has {job.get_state_display().lower()} already.")
+            raise Conflict(str(ENDED[Job.State(job.state)]))
         _finish(Job.objects.filter(pk=job.pk), Job.State.CANCELLED)
     job.refresh_from_db()
     return job

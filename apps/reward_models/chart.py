@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.formats import number_format
+
 WIDTH, HEIGHT = 640, 200
 LEFT, RIGHT, TOP, BOTTOM = 40, 44, 14, 24
 MAX_POINTS = 400
@@ -67,7 +69,7 @@ def chart_of(history: Sequence[dict[str, Any]]) -> Chart | None:
         loss=_joined(points(losses, 0.0, top_loss)),
         accuracy=_joined(dots),
         accuracy_dots=tuple(dots),
-        loss_ticks=tuple(Tick(y(share), f"{top_loss * share:.2f}") for share in (0, 0.5, 1)),
+        loss_ticks=tuple(Tick(y(share), number_format(f"{top_loss * share:.2f}", 2)) for share in (0, 0.5, 1)),
         accuracy_ticks=tuple(Tick(y(share), f"{100 * (low + (1 - low) * share):.0f} %") for share in (0, 0.5, 1)),
         step_ticks=tuple(Tick(x(step), str(step)) for step in sorted({0, last_step // 2, last_step})),
         last_loss=losses[-1][1] if losses else None,

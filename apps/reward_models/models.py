@@ -4,6 +4,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from apps.core.models import Created
 from apps.exports.models import Snapshot
@@ -16,9 +17,9 @@ class RewardModel(Created):
     """One immutable version of a project's reward model, with its lineage and the evidence it was judged by."""
 
     class State(models.TextChoices):
-        CANDIDATE = "candidate", "Candidate"
-        CURRENT = "current", "Current"
-        RETIRED = "retired", "Retired"
+        CANDIDATE = "candidate", _("Candidate")
+        CURRENT = "current", _("Current")
+        RETIRED = "retired", _("Retired")
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="reward_models")
     version = models.PositiveIntegerField()
@@ -52,9 +53,9 @@ class TrainingRun(Created):
     """One training: a recipe on a snapshot, its job, what was measured on the way, and the version that came out."""
 
     class Trigger(models.TextChoices):
-        PERSON = "person", "Started by a person"
-        LABELS = "labels", "Enough new labels"
-        TIME = "time", "Enough time"
+        PERSON = "person", _("Started by a person")
+        LABELS = "labels", _("Enough new labels")
+        TIME = "time", _("Enough time")
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="training_runs")
     recipe = models.JSONField()
@@ -79,30 +80,30 @@ class RetrainPolicy(models.Model):
     """When beat starts a training by itself, and when a new version replaces the current one."""
 
     class Promotion(models.TextChoices):
-        BETTER = "better", "When it is better on the held-out prompts"
-        ALWAYS = "always", "Always"
-        BY_HAND = "by_hand", "Only by hand"
+        BETTER = "better", _("When it is better on the held-out prompts")
+        ALWAYS = "always", _("Always")
+        BY_HAND = "by_hand", _("Only by hand")
 
     project = models.OneToOneField(Project, on_delete=models.CASCADE, primary_key=True, related_name="retrain_policy")
     every_labels = models.PositiveIntegerField(
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="New consensus labels that start a training.",
+        help_text=_("New consensus labels that start a training."),
     )
     every_hours = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0.01)], help_text="Hours after which a training starts."
+        null=True, blank=True, validators=[MinValueValidator(0.01)], help_text=_("Hours after which a training starts.")
     )
     promotion = models.CharField(max_length=10, choices=Promotion.choices, default=Promotion.BETTER)
     min_gain = models.FloatField(
         default=0.0,
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
-        help_text="Accuracy that a better version must add; 0 means any gain.",
+        help_text=_("Accuracy that a better version must add; 0 means any gain."),
     )
     recipe = models.JSONField(
         default=dict,
         blank=True,
-        help_text='What differs from the default recipe, such as {"epochs": 60}; the fields are in docs/recipes.md.',
+        help_text=_('What differs from the default recipe, such as {"epochs": 60}; the fields are in docs/recipes.md.'),
     )
 
     class Meta:

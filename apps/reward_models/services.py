@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.artifacts import local_folder, store_folder
@@ -56,7 +57,8 @@ def start_training(
     labels = trainable_labels(project)
     if labels < MIN_LABELS:
         raise Conflict(
-            f"The project has {labels} consensus labels that a model can learn from; training starts at {MIN_LABELS}."
+            _("The project has %(labels)s consensus labels that a model can learn from; training starts at %(least)s.")
+            % {"labels": labels, "least": MIN_LABELS}
         )
     checked = parse_recipe(project, recipe or {})
     if snapshot is not None:
@@ -84,7 +86,7 @@ def parse_recipe(project: Project, body: dict[str, Any]) -> Recipe:
     try:
         recipe = Recipe.from_dict({**(policy.recipe if policy else {}), **body})
     except (TypeError, ValueError) as error:
-        raise InvalidInput("The recipe is not valid.", [FieldError("/recipe", str(error))]) from error
+        raise InvalidInput(_("The recipe is not valid."), [FieldError("/recipe", str(error))]) from error
     if recipe.initialisation != SCRATCH:
         _model_of(project, recipe.initialisation)
     return recipe
@@ -201,7 +203,7 @@ def promote(*, model: RewardModel, actor: User | None) -> Job:
     project = Project.objects.select_for_update(no_key=True).get(pk=model.project_id)
     model.refresh_from_db()
     if model.state == RewardModel.State.CURRENT:
-        raise Conflict("This is the current version already.")
+        raise Conflict(_("This is the current version already."))
     RewardModel.objects.filter(project=project, state=RewardModel.State.CURRENT).update(state=RewardModel.State.RETIRED)
     model.state = RewardModel.State.CURRENT
     model.promoted_at = timezone.now()
@@ -273,7 +275,7 @@ def save_policy(
     try:
         checked = Recipe.from_dict(recipe)
     except (TypeError, ValueError) as error:
-        raise InvalidInput("The recipe is not valid.", [FieldError("/recipe", str(error))]) from error
+        raise InvalidInput(_("The recipe is not valid."), [FieldError("/recipe", str(error))]) from error
     if checked.initialisation != SCRATCH:
         _model_of(project, checked.initialisation)
     policy = RetrainPolicy(
@@ -323,18 +325,24 @@ def _model_of(project: Project, model_id: str) -> RewardModel:
     model = RewardModel.objects.filter(project=project, pk=model_id).first() if str(model_id).isdecimal() else None
     if model is None:
         raise InvalidInput(
-            "The recipe names a version that does not exist.",
-            [FieldError("/recipe/initialisation", f'Use "{SCRATCH}" or the id of a reward model of this project.')],
+            _("The recipe names a version that does not exist."),
+            [
+                FieldError(
+                    "/recipe/initialisation",
+                    _('Use "%(scratch)s" or the id of a reward model of this project.') % {"scratch": SCRATCH},
+                )
+            ],
         )
     return model
 
 
 def _check_snapshot(project: Project, snapshot: Snapshot) -> None:
     if snapshot.project_id != project.pk:
-        raise NotFound("There is no such snapshot in this project.")
+        raise NotFound(_("There is no such snapshot in this project."))
     if TRAIN not in snapshot.selection["splits"]:
         raise InvalidInput(
-            "The snapshot has no split to train on.", [FieldError("/snapshot", f"It needs a split named {TRAIN!r}.")]
+            _("The snapshot has no split to train on."),
+            [FieldError("/snapshot", _("It needs a split named %(name)r.") % {"name": TRAIN})],
         )
 
 
