@@ -185,10 +185,10 @@ def _close_if_unwanted(item: QueueItem, *, flagged: bool, protocol: Protocol) ->
 # --- Looking up ---
 
 
-def get_assignment(*, user: User, assignment_id: Any, with_texts: bool = False) -> Assignment:
+def get_assignment(*, user: User, assignment_id: Any) -> Assignment:
     """Return the person's own assignment in a project in which they still label; anything else is not found.
 
-    One query; `with_texts`, two.
+    One query; the texts, which can be long, come with `load_texts`.
     """
     assignment = None
     if is_id(str(assignment_id)):
@@ -199,7 +199,7 @@ def get_assignment(*, user: User, assignment_id: Any, with_texts: bool = False) 
     if assignment is None:
         raise gone()
     assignment.annotator = user
-    return load_texts(assignment) if with_texts else assignment
+    return assignment
 
 
 def load_texts(assignment: Assignment) -> Assignment:

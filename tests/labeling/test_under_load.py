@@ -129,7 +129,7 @@ class Annotator(threading.Thread):
             self.counts["nothing left"] += 1
             return
         self.counts["leased"] += 1
-        held = get_assignment(user=self.person, assignment_id=held.pk, with_texts=True)
+        held = get_assignment(user=self.person, assignment_id=held.pk)
         ahead = None
         if page and self.dice.random() < 0.5:
             ahead = lease_ahead(assignment=held)
