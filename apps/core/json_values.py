@@ -1,12 +1,13 @@
 """Questions about JSON values that came from outside."""
 
+from math import isfinite
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 
 def why_unstorable(value: Any) -> str | None:
-    """Return why a JSON value cannot be stored (NUL characters, lone surrogates, too deep), or None if it can.
+    """Return why a JSON value cannot be stored (NUL characters, lone surrogates, NaN, too deep), or None if it can.
 
     The reason goes on a sentence that begins with the value: “The text …”.
     """
@@ -20,6 +21,8 @@ def why_unstorable(value: Any) -> str | None:
                 return _("has a NUL character, which cannot be stored")
             if any("\ud800" <= character <= "\udfff" for character in item):
                 return _("has half of a surrogate pair, which is no character")
+        elif isinstance(item, float) and not isfinite(item):
+            return _("has a number that is infinite or none at all")
         elif isinstance(item, dict):
             pending += [(part, depth + 1) for pair in item.items() for part in pair]
         elif isinstance(item, list | tuple):

@@ -29,6 +29,8 @@ from apps.core.formulas import CLOSING, formulas_plugin, mathml
 from apps.core.images import image_address
 
 MAX_CHARS = 200_000
+MAX_MARKS = 20_000
+"""More brackets, bars, stars and underscores than any text needs: the parser looks for the partner of each of them."""
 MAX_HIGHLIGHTED_CHARS = 20_000
 """Longer code is shown without colours: Pygments is a hundred times slower than the rest."""
 
@@ -103,7 +105,7 @@ def render_markdown(text: str, *, hard_wrapped: bool = False) -> SafeString:
 
     In messages a line break is meant; in a `hard_wrapped` document it only keeps lines short.
     """
-    if len(text) > MAX_CHARS:
+    if len(text) > MAX_CHARS or sum(map(text.count, "[|*_")) > MAX_MARKS:
         return raw_text(text)
     key = (text, hard_wrapped, settings.LOAD_IMAGES, get_language())
     html = _RENDERED.get(key)

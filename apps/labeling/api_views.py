@@ -13,6 +13,7 @@ from apps.core.api_views import Filter, ListView
 from apps.core.errors import FieldError, InvalidInput
 from apps.labeling import leasing, services
 from apps.labeling.models import Annotation, Assignment
+from apps.labeling.oversight import answers_open_to
 from apps.labeling.serializers import (
     AnnotationSerializer,
     AnswerSerializer,
@@ -24,7 +25,7 @@ from apps.labeling.serializers import (
     SkipSerializer,
     SubmittedSerializer,
 )
-from apps.projects.access import LABELS, Role, get_project
+from apps.projects.access import LABELS, Role, get_membership, get_project
 
 SEES_LABELS = (Role.MANAGER, Role.REVIEWER, Role.RESEARCHER)
 
@@ -104,9 +105,10 @@ class AnnotationList(ListView):
     filters = {"external_id": Filter("comparison__external_id")}
 
     def get_queryset(self) -> QuerySet[Annotation]:
-        """Return the annotations of the project with the names they need."""
-        project = get_project(self.request.user, self.kwargs["slug"], *SEES_LABELS)
-        return project.annotations.select_related("annotator", "guideline_version", "comparison").only(
+        """Return the annotations of the project with the names they need; to reviewers, what is open to them."""
+        membership = get_membership(self.request.user, self.kwargs["slug"], *SEES_LABELS)
+        shown = membership.project.annotations.filter(answers_open_to(membership, "comparison__"))
+        return shown.select_related("annotator", "guideline_version", "comparison").only(
             *(field.attname for field in Annotation._meta.concrete_fields),
             "annotator__username",
             "annotator__imported_name",

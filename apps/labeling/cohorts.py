@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from apps.accounts.models import User
-from apps.core.errors import FieldError, InvalidInput
+from apps.core.errors import FieldError, InvalidInput, NotFound
 from apps.core.json_values import why_unstorable
 from apps.labeling.models import Cohort, QueueItem
 from apps.projects.access import LABELS
@@ -23,7 +23,7 @@ from apps.prompts.models import Comparison
 
 BATCH = 10_000
 MAX_NAME = 80
-MAX_UNTOUCHED = 1_000_000
+MAX_UNTOUCHED = 50_000
 NAMED = 5
 """So many unknown names or ids are listed in an error; the rest are counted."""
 Thing = TypeVar("Thing")
@@ -69,7 +69,10 @@ def change_cohort(
     remove_external_ids: Sequence[str] = (),
 ) -> Cohort:
     """Change what is given: another name, other members, comparisons that come or go (to everybody)."""
-    cohort = Cohort.objects.select_for_update(of=("self",)).select_related("project").get(pk=cohort.pk)
+    locked = Cohort.objects.select_for_update(of=("self",)).select_related("project").filter(pk=cohort.pk).first()
+    if locked is None:
+        raise NotFound(_("There is no such cohort any more."))
+    cohort = locked
     errors: list[FieldError] = []
     people: list[User] = []
     if name is not None:

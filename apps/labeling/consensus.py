@@ -127,17 +127,36 @@ def settle_locked(*, items: Sequence[QueueItem], protocol: Protocol) -> None:
     for item in items:
         cast = votes[item.pk]
         outcome = _outcome(item, [vote.preference for vote in cast], protocol)
-        settled.append(_row(item, outcome, cast))
         before = item.state, item.wanted
         _follow(item, outcome, len(cast), protocol)
+        if before[0] == QueueItem.State.COMPLETE and item.state == QueueItem.State.OPEN:
+            outcome = _stay_closed(item, outcome, protocol)
+        settled.append(_row(item, outcome, cast))
         if (item.state, item.wanted) != before:
             changed.append(item)
     if changed:
         QueueItem.objects.bulk_update(changed, ["wanted", "state"], batch_size=1000)
+    if closed := [item for item in changed if item.state == QueueItem.State.CLOSED]:
+        QueueItem.objects.bulk_update(closed, ["closed_reason", "closed_at"], batch_size=1000)
     fields = [field.name for field in Consensus._meta.fields if not field.primary_key]
     Consensus.objects.bulk_create(
         settled, update_conflicts=True, unique_fields=["comparison"], update_fields=fields, batch_size=1000
     )
+
+
+def enough_flags(item: QueueItem, protocol: Protocol) -> str | None:
+    """Return why a pair is closed if enough people have called it invalid (one query)."""
+    flags = Assignment.objects.filter(comparison=item.pk, flagged_at__isnull=False)
+    count = flags.values("annotator").distinct().count()
+    return f"Flagged as invalid by {count} people." if count >= protocol.flags_to_close else None
+
+
+def _stay_closed(item: QueueItem, outcome: Outcome, protocol: Protocol) -> Outcome:
+    """Close a complete pair instead of opening it again when enough people have flagged it meanwhile."""
+    if not (reason := enough_flags(item, protocol)):
+        return outcome
+    item.state, item.closed_reason, item.closed_at = QueueItem.State.CLOSED, reason, timezone.now()
+    return _left_out(outcome)
 
 
 class _Vote(NamedTuple):

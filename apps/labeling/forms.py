@@ -220,7 +220,8 @@ def answer_body(posted: Mapping[str, str], protocol: Protocol) -> dict[str, Any]
     body["problems"] = {
         label: [name for name in protocol.problem_names if f"problem-{label}-{name}" in posted] for label in LABELS
     }
-    for field in ("preference", "confidence", "active_seconds", "pasted_characters"):
+    asked = ("preference", "confidence", "active_seconds", "pasted_characters")
+    for field in asked if protocol.confidence else set(asked) - {"confidence"}:
         if value := posted.get(field):
             body[field] = _whole(value)
     return body

@@ -9,7 +9,8 @@ from typing import Literal
 Change = Literal["same", "removed", "added"]
 CONTEXT = 2
 MAX_WORDS = 2000
-"""Longer passages are shown as removed and added as a whole: comparing their words would take seconds."""
+"""Longer passages, and texts of more lines, are shown as removed and added: comparing them would take seconds."""
+MAX_LINES = 1000
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -33,6 +34,9 @@ def changed_lines(before: str, after: str) -> list[Line]:
     """
     old, new = before.splitlines(), after.splitlines()
     lines: list[Line] = []
+    if len(old) + len(new) > MAX_LINES:
+        whole: list[Line] = [(Part("removed", line),) for line in old]
+        return [*whole, *((Part("added", line),) for line in new)]
     for group in SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(CONTEXT):
         if group[0][1] > 0:
             lines.append(())

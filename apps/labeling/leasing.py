@@ -81,6 +81,8 @@ def lease_ahead(*, assignment: Assignment) -> Assignment | None:
     held = list(live.select_for_update(of=("self",)).order_by("-ahead", "id"))
     if held and held[0].ahead:
         return held[0]
+    if len(held) >= settings.API_MAX_OPEN_ASSIGNMENTS:
+        return None
     return _lease(project, workload, ahead=True) if any(lease.pk == assignment.pk for lease in held) else None
 
 
@@ -108,14 +110,13 @@ def release_ahead(*, project: Project, annotator: User) -> int:
 @transaction.atomic
 def take_up_again(*, assignment: Assignment) -> Assignment:
     """Lease a pair again whose time ran out, as the same assignment with its sides and draft, while there is room."""
-    lock_workload(project=assignment.project, annotator=assignment.annotator)
+    workload = lock_workload(project=assignment.project, annotator=assignment.annotator)
     locked = lock_assignment(assignment)
     if locked.state == Assignment.State.LEASED:
         return prolong(locked)
     if locked.state != Assignment.State.EXPIRED:
         raise Conflict(str(ENDED[Assignment.State(locked.state)]))
-    if locked.repeat_of_id is None and not queue.take_slot_again(locked.comparison_id):
-        raise Conflict(_("Other annotators have completed this comparison meanwhile. Your text is kept as a draft."))
+    take_slot_back(assignment=locked, workload=workload)
     return prolong(locked)
 
 
@@ -176,6 +177,16 @@ def gone() -> NotFound:
     return NotFound(_("There is no such assignment, or it is somebody else's."))
 
 
+def take_slot_back(*, assignment: Assignment, workload: Workload) -> None:
+    """Take the slot of a locked assignment whose time ran out; raise Conflict where there is none for this person."""
+    if full := _limit_of(assignment.project, workload):
+        raise Conflict(full)
+    if assignment.repeat_of_id is None and not queue.take_slot_again(assignment.comparison_id, pools=workload.pools):
+        raise Conflict(
+            _("Your time for this comparison ran out and others have completed it. Your text is kept as a draft.")
+        )
+
+
 def prolong(assignment: Assignment) -> Assignment:
     """Let the lease of a locked assignment run from now on."""
     assignment.state = Assignment.State.LEASED
@@ -209,10 +220,8 @@ def give_back(returned: Iterable[Returned]) -> dict[int, QueueItem]:
 def _lease(project: Project, workload: Workload, *, ahead: bool = False) -> Assignment | None:
     """Lease something new for the person whose workload is locked."""
     protocol = project.protocol
-    if protocol.annotations_per_person or protocol.annotations_per_day:
-        mine = Assignment.objects.live().filter(project=project, annotator=workload.annotator)
-        if _limit(project, workload, open_leases=mine.count()):
-            return None
+    if _limit_of(project, workload):
+        return None
     how = queue.draw(
         random_share=project.random_share, control_rate=protocol.control_rate, repeat_rate=protocol.repeat_rate
     )
@@ -275,6 +284,7 @@ def _to_repeat(project: Project, workload: Workload) -> Assignment | None:
     if recent is None:
         return None
     old = labeled.filter(id__gt=last or 0, id__lt=recent, repeat_of=None).exclude(drawn="control")
+    old = old.exclude(comparison__queue_item__state=QueueItem.State.CLOSED)
     choices = list(old.order_by("id")[:10])
     return random.choice(choices) if choices else None  # noqa: S311  (a draw, not a secret)
 
@@ -289,7 +299,7 @@ def _take_back_expired(project: Project, workload: Workload) -> Assignment | Non
         .order_by("id")
     )
     for assignment in expired:
-        if queue.take_slot_again(assignment.comparison_id):
+        if queue.take_slot_again(assignment.comparison_id, pools=workload.pools):
             return prolong(assignment)
     return None
 
@@ -299,6 +309,14 @@ def _give_up(unseen: list[Assignment]) -> int:
     give_back(Returned.of(lease, forget=True) for lease in unseen)
     Assignment.objects.filter(pk__in=[lease.pk for lease in unseen]).delete()
     return len(unseen)
+
+
+def _limit_of(project: Project, workload: Workload) -> str | None:
+    """Return the limit that keeps this person from one more lease, open ones counted (a query where there is one)."""
+    if not (project.protocol.annotations_per_person or project.protocol.annotations_per_day):
+        return None
+    mine = Assignment.objects.live().filter(project=project, annotator=workload.annotator)
+    return _limit(project, workload, open_leases=mine.count())
 
 
 def _limit(project: Project, workload: Workload, open_leases: int) -> str | None:

@@ -10,10 +10,13 @@ past all of them at once. The number of groups depends on how many people work a
 
 import random
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from time import monotonic, sleep
+from typing import Any, Literal, cast
 
 from django.db import connection
+from django.utils.translation import gettext as _
 
+from apps.core.errors import Conflict
 from worker.core.sides import is_swapped
 
 Draw = Literal["priority", "random", "control", "repeat"]
@@ -23,7 +26,9 @@ EVERYBODY = 0
 GROUPS_COMPARED = 50
 """Among so many groups of equal rank the first pair is looked for; a level with more is handed out group by group."""
 CANDIDATES = 16
-"""So many pairs of a group may be locked by others at this moment before the statement is run again, waiting."""
+"""So many pairs of a group may be locked by others at this moment before the statement has to be run again."""
+LOCKED_SECONDS = 5.0
+"""So long somebody waits for pairs that are all locked, such as by a manager who assigns them to a cohort."""
 
 _OPEN = """queue.project_id = %(project)s AND COALESCE(queue.cohort_id, 0) = %(pool)s
         AND queue.state = 'open' AND queue.taken < queue.wanted"""
@@ -56,7 +61,7 @@ WITH RECURSIVE walk AS (
     WHERE queue.state = 'open' AND queue.taken < queue.wanted
       AND queue.cohort_id IS NOT DISTINCT FROM NULLIF(%(pool)s, 0) AND {not_mine}
     ORDER BY {names}place LIMIT 1
-    FOR UPDATE OF queue {locked}
+    FOR UPDATE OF queue SKIP LOCKED
 )
 UPDATE labeling_queueitem AS queue
 SET taken = queue.taken + 1,
@@ -68,7 +73,7 @@ _GROUP = """SELECT {columns}queue.had, queue.had @> ARRAY[%(annotator)s]::bigint
         FROM labeling_queueitem AS queue"""
 
 
-def _lease_statement(levels: Mapping[str, str], order: str, locked: str) -> str:
+def _lease_statement(levels: Mapping[str, str], order: str) -> str:
     """Return the statement for an order: by the expressions of `levels`, ascending, then by the column `order`."""
     expressions = "".join(f"{expression}, " for expression in levels.values())
     return _LEASE.format(
@@ -82,7 +87,6 @@ def _lease_statement(levels: Mapping[str, str], order: str, locked: str) -> str:
         order=order,
         open=_OPEN,
         not_mine=_NOT_MINE,
-        locked=locked,
         groups=GROUPS_COMPARED,
         candidates=CANDIDATES,
     )
@@ -93,9 +97,7 @@ _ORDERS: dict[str, tuple[dict[str, str], str]] = {
     # Everybody walks the same shuffled list, so that randomly drawn pairs reach their full number of annotators too.
     "random": ({}, "shuffle_key"),
 }
-_STATEMENTS = {
-    (how, locked): _lease_statement(*order, locked) for how, order in _ORDERS.items() for locked in ("SKIP LOCKED", "")
-}
+_STATEMENTS = {how: _lease_statement(*order) for how, order in _ORDERS.items()}
 _ANY = "SELECT EXISTS (SELECT 1 FROM labeling_queueitem AS queue WHERE {open} AND {not_mine})"
 _ANYTHING_OPEN = _ANY.format(open=_OPEN, not_mine=_NOT_MINE)
 _LEASE_CONTROL = """
@@ -115,7 +117,8 @@ RETURNING queue.comparison_id
 """
 _TAKE_BACK = """
 UPDATE labeling_queueitem SET taken = taken + 1
-WHERE comparison_id = %s AND state IN ('open', 'control') AND taken < wanted
+WHERE comparison_id = %(comparison)s AND state IN ('open', 'control') AND taken < wanted
+  AND COALESCE(cohort_id, 0) = ANY(%(pools)s)
 RETURNING comparison_id
 """
 _TAKE_OVER = """
@@ -166,16 +169,20 @@ def draw(*, random_share: float, control_rate: float = 0.0, repeat_rate: float =
 def take_slot(*, project_id: int, annotator_id: int, how: Draw, pools: Sequence[int] = (EVERYBODY,)) -> int | None:
     """Take a slot of a comparison that this person never had, from the first pool that has one; None when none has.
 
-    A slot that is merely locked at this moment is not "nothing left": then the statement runs again and waits.
+    A slot that is merely locked at this moment is not "nothing left": then it is asked for again, for a while. The
+    statement never waits for a lock itself: it would hold those it has won meanwhile, and two of them could block each
+    other. Raises Conflict when everything open stays locked.
     """
+    give_up = monotonic() + LOCKED_SECONDS
     for pool in pools:
         values = {"project": project_id, "annotator": annotator_id, "pool": pool}
-        order = "random" if how == "random" else "priority"
-        taken = _one(_STATEMENTS[order, "SKIP LOCKED"], values)
-        while taken is None and _one(_ANYTHING_OPEN, values):
-            taken = _one(_STATEMENTS[order, ""], values)
+        statement = _STATEMENTS["random" if how == "random" else "priority"]
+        while (taken := _one(statement, values)) is None and _one(_ANYTHING_OPEN, values):
+            if monotonic() > give_up:
+                raise Conflict(_("All open comparisons are being changed just now. Try again in a moment."))
+            sleep(random.uniform(0.002, 0.02))  # noqa: S311  (so that two who wait do not ask at once)
         if taken is not None:
-            return taken
+            return cast(int, taken)
     return None
 
 
@@ -189,9 +196,9 @@ def take_over_unseen(*, project_id: int, annotator_id: int, pools: Sequence[int]
     return _one(_TAKE_OVER, {"project": project_id, "annotator": annotator_id, "pools": list(pools)})
 
 
-def take_slot_again(comparison_id: int) -> bool:
-    """Take a slot of this comparison for somebody whose lease ran out; False when others have filled it."""
-    return _one(_TAKE_BACK, [comparison_id]) is not None
+def take_slot_again(comparison_id: int, *, pools: Sequence[int]) -> bool:
+    """Take a slot of this comparison for somebody whose lease ran out; False if it is full or in no pool of theirs."""
+    return _one(_TAKE_BACK, {"comparison": comparison_id, "pools": list(pools)}) is not None
 
 
 def count_open(*, project_ids: Collection[int], annotator_id: int, most: int) -> dict[int, int]:

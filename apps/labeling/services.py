@@ -1,5 +1,6 @@
 """Draft, submit, change, skip. Lock order everywhere: the person, then the assignment, then its queue item."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,11 +14,11 @@ from apps.accounts.models import User
 from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
 from apps.core.json_values import why_unstorable
 from apps.labeling.answers import FIELDS, Answer, parse_answer
-from apps.labeling.consensus import settle_locked
-from apps.labeling.leasing import ENDED, Returned, give_back, gone, lock_assignment, prolong
+from apps.labeling.consensus import enough_flags, settle_locked
+from apps.labeling.leasing import ENDED, Returned, give_back, gone, lock_assignment, prolong, take_slot_back
 from apps.labeling.models import Annotation, Assignment, Draft, QueueItem, Workload
 from apps.labeling.oversight import close_locked
-from apps.labeling.queue import count_open, take_slot_again
+from apps.labeling.queue import count_open
 from apps.labeling.workloads import count_submission, lock_workload
 from apps.projects.access import LABELS, is_id
 from apps.projects.models import GuidelineVersion, Project
@@ -63,6 +64,8 @@ def save_draft(*, assignment: Assignment, body: object) -> Draft:
         )
         if locked.state == Assignment.State.LEASED:
             prolong(locked)
+        elif locked.is_reopened:
+            _keep_open(locked)
     return draft
 
 
@@ -76,7 +79,13 @@ def submit_annotation(*, assignment: Assignment, body: object) -> Annotation:
     becomes a new revision. A lease that ran out is taken back when there is room; when there is none, the text is kept
     as a draft and Conflict is raised.
     """
-    answer = parse_answer(body, assignment.project.protocol)
+    try:
+        answer = parse_answer(body, assignment.project.protocol)
+    except InvalidInput:
+        if assignment.state == Assignment.State.SUBMITTED and not assignment.is_reopened:
+            # Sent again after the protocol has changed: what was stored was right when it came.
+            raise Conflict(str(ENDED[Assignment.State.SUBMITTED])) from None
+        raise
     try:
         with transaction.atomic():
             return _submit(assignment, answer)
@@ -85,11 +94,9 @@ def submit_annotation(*, assignment: Assignment, body: object) -> Annotation:
         if stored.answer_hash == answer.hash:
             return stored
         raise Conflict(_("You have submitted another answer for this comparison already.")) from None
-    except _NoRoom:
+    except _NoRoom as refused:
         save_draft(assignment=assignment, body=body)
-        raise Conflict(
-            _("Your time for this comparison ran out and others have completed it. Your text is kept as a draft.")
-        ) from None
+        raise Conflict(str(refused)) from None
 
 
 @transaction.atomic
@@ -101,7 +108,12 @@ def reopen_annotation(*, assignment: Assignment) -> Assignment:
     if locked.state != Assignment.State.SUBMITTED or not changeable.exists():
         minutes = {"minutes": protocol.undo_minutes}
         raise Conflict(_("An answer can be changed for %(minutes)s minutes after it was submitted.") % minutes)
-    locked.reopened_until = timezone.now() + timedelta(minutes=protocol.lease_minutes)
+    return _keep_open(locked)
+
+
+def _keep_open(locked: Assignment) -> Assignment:
+    """Let a locked assignment's answer be changed for as long as a lease runs, from now on."""
+    locked.reopened_until = timezone.now() + timedelta(minutes=locked.project.protocol.lease_minutes)
     locked.save(update_fields=["reopened_until"])
     return locked
 
@@ -170,12 +182,11 @@ def skip_assignment(*, assignment: Assignment, reason: str, note: str = "") -> A
 
 def _close_if_unwanted(item: QueueItem, *, flagged: bool, protocol: Protocol) -> None:
     """Take a locked item out of the queue when enough people call it invalid, or everybody passes it on."""
-    if item.state == QueueItem.State.CLOSED:
-        return
-    flags = Assignment.objects.filter(comparison=item.pk, flagged_at__isnull=False)
-    if flagged and (count := flags.values("annotator").distinct().count()) >= protocol.flags_to_close:
-        reason = f"Flagged as invalid by {count} people."
-    elif item.state == QueueItem.State.OPEN and len(item.had) >= MAX_HANDED_OUT:
+    if item.state not in {QueueItem.State.OPEN, QueueItem.State.CONTROL}:
+        return  # a complete pair keeps its labels: its flags count should it be opened again
+    if flagged and (said := enough_flags(item, protocol)):
+        reason = said
+    elif len(item.had) >= MAX_HANDED_OUT:
         reason = f"Handed out to {len(item.had)} people without being completed."
     else:
         return
@@ -219,7 +230,7 @@ def my_counts(*, project: Project, annotator: User) -> dict[str, int]:
     drafts = Assignment.objects.filter(
         project=project, annotator=annotator, state=Assignment.State.EXPIRED, draft__isnull=False
     )
-    remaining = count_open(project_ids=[project.pk], annotator_id=annotator.pk, most=MAX_COUNTED)
+    remaining = remaining_for(projects=[project], annotator=annotator)
     return {
         "submitted": workload.submitted,
         "submitted_today": workload.submitted_on(timezone.now().date()),
@@ -227,6 +238,17 @@ def my_counts(*, project: Project, annotator: User) -> dict[str, int]:
         "drafts": drafts.count(),
         "remaining": remaining[project.pk],
     }
+
+
+def remaining_for(*, projects: Collection[Project], annotator: User) -> dict[int, int]:
+    """Return per project how many comparisons this person may get, counted up to `MAX_COUNTED` (one query).
+
+    Rounded up to tens where there are control items or repeats: an exact number would stay as it is after each of
+    those, and tell them apart.
+    """
+    found = count_open(project_ids=[project.pk for project in projects], annotator_id=annotator.pk, most=MAX_COUNTED)
+    hidden = {project.pk for project in projects if project.protocol.control_rate or project.protocol.repeat_rate}
+    return {pk: -(-count // 10) * 10 if pk in hidden else count for pk, count in found.items()}
 
 
 # --- The guideline ---
@@ -265,7 +287,7 @@ def accept_guideline(*, project: Project, annotator: User, number: int) -> None:
 
 
 class _NoRoom(Exception):
-    """The lease ran out and others have filled the comparison."""
+    """The lease ran out and cannot be taken back; the message says why."""
 
 
 class _AlreadySubmitted(Exception):
@@ -286,8 +308,8 @@ def _submit(given: Assignment, answer: Answer) -> Annotation:
         revision = _supersede(given)
     elif state == Assignment.State.SKIPPED:
         raise Conflict(_("You have skipped this comparison."))
-    elif state == Assignment.State.EXPIRED and given.repeat_of_id is None and not take_slot_again(item.pk):
-        raise _NoRoom
+    elif state == Assignment.State.EXPIRED:
+        _take_back(given)
     annotation = _store(given, answer, revision, now)
     with connection.cursor() as cursor:
         cursor.execute(_CLOSE, {"assignment": given.pk})
@@ -318,6 +340,17 @@ def _lock(assignment: Assignment) -> tuple[str, datetime | None, QueueItem]:
     state, reopened_until, comparison_id, project_id, item_state, wanted = row
     item = QueueItem(comparison_id=comparison_id, project_id=project_id, state=item_state, wanted=wanted)
     return state, reopened_until, item
+
+
+def _take_back(assignment: Assignment) -> None:
+    """Take the slot of a lease that ran out, for a submission that is counted already."""
+    workload = lock_workload(project=assignment.project, annotator=assignment.annotator)
+    workload.submitted -= 1
+    workload.submitted_on_last_day -= 1
+    try:
+        take_slot_back(assignment=assignment, workload=workload)
+    except Conflict as refused:
+        raise _NoRoom(refused.detail) from refused
 
 
 def _supersede(assignment: Assignment) -> int:

@@ -16,7 +16,7 @@ from apps.jobs.models import Job
 from apps.jobs.services import live_queues
 from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem, Workload
 from apps.labeling.oversight import open_flags
-from apps.labeling.queue import count_open
+from apps.labeling.services import remaining_for
 from apps.projects.models import Project
 from apps.reward_models.models import RewardModel
 from apps.reward_models.services import MIN_LABELS, current_model
@@ -25,15 +25,12 @@ from worker.core.consensus import Status
 JOBS_SHOWN = 8
 
 
-def waiting_for(user: User, project_ids: Collection[int]) -> dict[int, int]:
-    """Return per project how many comparisons this person could get, leases they hold included (two queries).
-
-    What could be got is counted up to `MAX_LISTED`.
-    """
-    waiting = count_open(project_ids=project_ids, annotator_id=user.pk, most=MAX_LISTED)
-    held = Assignment.objects.live().filter(project_id__in=project_ids, annotator=user, ahead=False)
-    for project_id, count in held.values_list("project_id").annotate(Count("pk")):
-        waiting[project_id] = min(MAX_LISTED, waiting.get(project_id, 0) + count)
+def waiting_for(user: User, projects: Collection[Project]) -> dict[int, int]:
+    """Return per project how many comparisons this person could get, or one where they hold one (two queries)."""
+    waiting = remaining_for(projects=projects, annotator=user)
+    held = Assignment.objects.live().filter(project__in=projects, annotator=user, ahead=False)
+    for project_id in held.values_list("project_id", flat=True).distinct():
+        waiting[project_id] = max(1, waiting[project_id])
     return waiting
 
 

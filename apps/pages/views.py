@@ -38,7 +38,7 @@ def home(request: PageRequest) -> HttpResponse:
     """List my projects with what waits for me in each."""
     memberships = Membership.objects.filter(user=request.user).select_related("project").order_by("project__name")
     labeled = [membership.project_id for membership in memberships if membership.role in LABELS]
-    waiting = figures.waiting_for(request.user, labeled)
+    waiting = figures.waiting_for(request.user, [each.project for each in memberships if each.role in LABELS])
     others = Project.objects.none()
     if request.user.is_superuser:
         others = Project.objects.exclude(memberships__user=request.user).order_by("name")
@@ -53,7 +53,7 @@ def project(request: PageRequest, slug: str) -> HttpResponse:
     membership = get_membership(request.user, slug, *ANY_ROLE)
     if membership.role not in SEES_RESULTS:
         mine = my_counts(project=membership.project, annotator=membership.user)
-        waiting = figures.waiting_for(membership.user, [membership.project.pk]).get(membership.project.pk, 0)
+        waiting = figures.waiting_for(membership.user, [membership.project])[membership.project.pk]
         return render(request, "pages/my_part.html", {"membership": membership, "mine": mine, "waiting": waiting})
     shown = membership.project
     context: dict[str, Any] = {"membership": membership, **figures.live_block(shown)}
@@ -88,7 +88,8 @@ def comparisons(request: PageRequest, slug: str) -> HttpResponse:
         rows = rows.filter(consensus__status=chosen["consensus"])
     if is_id(chosen["cohort"]):
         rows = rows.filter(queue_item__cohort=int(chosen["cohort"]))
-    if external_id := chosen["external_id"]:
+    external_id = chosen["external_id"].replace("\x00", "")
+    if external_id:
         exact = rows.filter(external_id=external_id)  # by the index; to look into every id takes a while
         rows = exact if exact.exists() else rows.filter(external_id__icontains=external_id)
     page = LongPaginator(rows.order_by("pk").values_list("pk", flat=True), PAGE).get_page(request.GET.get("page"))

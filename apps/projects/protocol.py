@@ -282,7 +282,8 @@ def _contradictions(protocol: Protocol) -> list[FieldError]:
     ):
         if len(set(names)) != len(names):
             errors.append(FieldError(f"/protocol/{field}", "Two entries have the same name."))
-    if tuple(preference.value for preference in protocol.preferences) != PREFERENCE_VALUES:
+    values = [preference.value for preference in protocol.preferences]
+    if [(type(value), value) for value in values] != [(type(value), value) for value in PREFERENCE_VALUES]:
         errors.append(FieldError("/protocol/preferences", 'Expected the values -3, -2, -1, 1, 2, 3, "neither".'))
     return errors
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -13,8 +13,9 @@ from apps.core.errors import FieldError, InvalidInput
 from apps.jobs.api_views import accepted
 from apps.jobs.serializers import AcceptedSerializer
 from apps.labeling.models import QueueItem
+from apps.labeling.oversight import answers_open_to
 from apps.projects.access import SEES_RESULTS, Role, get_membership, get_owned, get_project
-from apps.projects.models import Project
+from apps.projects.models import Membership, Project
 from apps.prompts.models import Comparison
 from apps.signals import services
 from apps.signals.models import Scorer, Signal
@@ -27,6 +28,14 @@ from apps.signals.serializers import (
 )
 
 SEES_COMPARISONS = (Role.MANAGER, Role.REVIEWER, Role.RESEARCHER)
+
+
+def _with_what_is_open(comparisons: QuerySet[Comparison], membership: Membership) -> QuerySet[Comparison]:
+    """Annotate, for reviewers, whether they may see the consensus: they label, too, and speak first."""
+    if membership.role in SEES_RESULTS:
+        return comparisons
+    may_see = ExpressionWrapper(answers_open_to(membership), output_field=BooleanField())
+    return comparisons.annotate(answers_open=may_see)
 
 
 class ComparisonList(ListView):
@@ -43,11 +52,8 @@ class ComparisonList(ListView):
         """Return the comparisons without their texts."""
         membership = get_membership(self.request.user, self.kwargs["slug"], *SEES_COMPARISONS)
         self.membership = membership
-        return (
-            Comparison.objects.filter(project=membership.project)
-            .select_related("queue_item", "consensus")
-            .defer("reference", "metadata")
-        )
+        rows = _with_what_is_open(Comparison.objects.filter(project=membership.project), membership)
+        return rows.select_related("queue_item", "consensus").defer("reference", "metadata")
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """Return a page, and look up its signals for those who may see them (two queries)."""
@@ -68,9 +74,8 @@ class ComparisonDetail(APIView):
     def get(self, request: SignedInRequest, slug: str, id: str) -> Response:
         """Return a comparison with conversation, responses, metadata and consensus."""
         membership = get_membership(request.user, slug, *SEES_COMPARISONS)
-        comparisons = Comparison.objects.filter(project=membership.project).select_related(
-            "queue_item", "consensus", "prompt", "response_1", "response_2"
-        )
+        comparisons = _with_what_is_open(Comparison.objects.filter(project=membership.project), membership)
+        comparisons = comparisons.select_related("queue_item", "consensus", "prompt", "response_1", "response_2")
         comparison = get_owned(request.user, comparisons, id, *SEES_COMPARISONS)
         sees_signals = membership.role in SEES_RESULTS
         context = _queue_signals(membership.project, [comparison]) if sees_signals else {}

@@ -56,9 +56,9 @@ class ComparisonSerializer(serializers.Serializer[Comparison]):
 
     @extend_schema_field(ConsensusSerializer)
     def get_consensus(self, comparison: Comparison) -> dict[str, Any]:
-        """Return the consensus; a comparison without annotations is pending."""
+        """Return the consensus; pending without annotations, and to a reviewer who has not spoken yet."""
         consensus = getattr(comparison, "consensus", None)
-        if consensus is None:
+        if consensus is None or not getattr(comparison, "answers_open", True):
             return {"preference": None, "status": Status.PENDING.value, "excluded_reason": None}
         return {
             "preference": consensus.outcome,

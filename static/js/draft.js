@@ -1,5 +1,4 @@
-// Nothing typed is lost: each change goes into this browser at once and to the server a moment later; the copy here lives
-// until the server has it. Also counts the seconds somebody was at work.
+// Nothing typed is lost: each change is kept here at once, and until the server has it. Counts the seconds at work, too.
 
 const WAIT = 1200;
 const RETRY = 5000;
@@ -30,6 +29,7 @@ function start(form) {
   let timer = 0;
   let submitting = false;
   let settled = false; // no draft is wanted any more
+  let base = Date.parse(form.dataset.savedAt ?? 0); // of the copy this one grew from
 
   restore();
   const clock = setInterval(tick, 1000);
@@ -58,7 +58,7 @@ function start(form) {
     submitting = false;
     if (xhr.status === 204 && xhr.getResponseHeader("HX-Trigger")) return settle();
     if ((xhr.status >= 300 && ![409, 422].includes(xhr.status)) || xhr.responseText.includes('id="task"')) return;
-    event.preventDefault(); // somebody else's page, such as a hotel's sign-in, must not take the place of the text
+    event.preventDefault(); // somebody else's page, such as a hotel's sign-in
     say("failed", xhr.status);
   });
   listen(document, "htmx:responseError htmx:sendError htmx:timeout", ({ detail: { xhr } }) => {
@@ -109,7 +109,8 @@ function start(form) {
     } else {
       retry = RETRY;
       say(answer.held ? null : "late");
-      if (sent < revision) return;
+      base = Date.parse(answer.saved_at);
+      if (sent < revision) return keep();
       saved = sent;
       localStorage.removeItem(key);
       status.textContent = status.dataset.saved;
@@ -131,7 +132,7 @@ function start(form) {
 
   const refuse = (code) => say({ 0: "offline", 401: "signed-out", 404: "foreign" }[code] ?? "failed", code);
 
-  // The words of each trouble are templates of the page, translated with it.
+  // The words are templates of the page.
   function say(kind, code = "") {
     if (trouble.dataset.kind === String(kind)) return;
     trouble.dataset.kind = kind;
@@ -146,16 +147,17 @@ function start(form) {
   function keep() {
     if (settled) return;
     try {
-      localStorage.setItem(key, JSON.stringify({ fields: [...new FormData(form)].slice(1), at: Date.now() }));
+      localStorage.setItem(key, JSON.stringify({ fields: [...new FormData(form)].slice(1), at: Date.now(), base }));
     } catch {
-      // The store is full; the server's copy is then the only one.
+      // The store is full: only the server has it.
     }
   }
 
   function restore() {
     const kept = JSON.parse(localStorage.getItem(key));
     if (!kept?.fields) return;
-    if (form.dataset.refused === "409" || kept.at < Date.parse(form.dataset.savedAt ?? 0)) return localStorage.removeItem(key);
+    // Clocks differ: they count only when the server has a later copy from elsewhere.
+    if (form.dataset.refused === "409" || (kept.base !== base && kept.at < base)) return localStorage.removeItem(key);
     write(form, kept.fields);
     if (!form.dataset.refused) status.textContent = status.dataset.restored;
     revision += 1;

@@ -3,15 +3,19 @@
 import re
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
 from django.utils import translation
+from playwright.sync_api import expect
 
 from apps.accounts.services import create_token
 from apps.exports.services import create_snapshot
 from apps.jobs.services import enqueue
+from apps.labeling.services import submit_annotation
+from apps.projects.models import GuidelineVersion
 from apps.reward_models.models import TrainingRun
-from tests.factories import ComparisonFactory
+from tests.factories import ComparisonFactory, answer
 
 GERMAN = {"HTTP_ACCEPT_LANGUAGE": "de-AT,de;q=0.9,en;q=0.5"}
 NUMBERS = re.compile(r'\b(?:points|x|y|x1|x2|y1|y2|cx|cy|r|width|height|viewBox|value|max|min|step)="([^"]*)"')
@@ -134,3 +138,102 @@ def test_numbers_for_people_are_written_as_their_language_does(as_user, manager,
     assert "0.0006, 88.5 %" in english
     assert "0,0006, 88,5 %" in german
     assert (">0.75</text>" in english, ">0,75</text>" in german) == (True, True)
+
+
+# --- In a browser ---
+
+WORDS_OF_A_PAGE = """
+() => {
+  const kept = [document.title];
+  const collect = (root) => {
+    const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      if (!walker.currentNode.parentElement?.closest(".prose, pre, .clip, time, script, form[action='/language/']")) {
+        kept.push(walker.currentNode.data);
+      }
+    }
+    for (const element of root.querySelectorAll("*")) {
+      for (const { name, value } of element.attributes) {
+        if (/^(aria-label|title|placeholder|data-(only|text|cannot|saved|restored))$/.test(name)) kept.push(value);
+        if (name === "data-says" && !element.content) kept.push(value);
+      }
+      if (element.content instanceof DocumentFragment) collect(element.content);
+    }
+  };
+  collect(document.body);
+  return kept.map((text) => text.trim().replace(/\\s+/g, " ")).filter((text) => /[a-z]{2}/i.test(text));
+}
+"""
+# What a page says in both languages is a name, or a text that nobody marked for translation.
+SAME_IN_BOTH = {"Tiebreak", "Tides", "anna", "Prompt", "@Response 1", "@Response 2", "Esc", "Enter"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_compare_page_has_no_english_left_in_german(annotator, project, open_page):
+    ComparisonFactory(project=project)
+    page = open_page(annotator, "/", bypass_csp=True)
+    english = said_in_each_state(page)
+    page.locator(".bar .menu summary").click()
+    page.get_by_role("button", name="Deutsch").click()
+    expect(page.get_by_role("button", name="Abgeben")).to_be_visible()
+    german = said_in_each_state(page, looks_german)
+    assert english.keys() == german.keys()
+    for state in german:
+        assert english[state] & german[state] - SAME_IN_BOTH == set(), state
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_stands_between_pairs_has_no_english_left_in_german(annotator, project, lease, open_page, live_server):
+    ComparisonFactory(project=project)
+    GuidelineVersion.objects.update(text="- - -")
+    submit_annotation(assignment=lease(), body=answer(justification="1 2 3 4 5 6 7 8 9 10"))
+    GuidelineVersion.objects.create(project=project, number=2, text="* * *")
+    page = open_page(annotator, "/", bypass_csp=True)
+
+    def compare_languages(path, mark):
+        said = []
+        for language in ("en", "de"):
+            page.context.add_cookies(
+                [{"name": settings.LANGUAGE_COOKIE_NAME, "value": language, "url": live_server.url}]
+            )
+            page.goto(f"/projects/tides/{path}")
+            expect(page.locator(mark)).to_be_visible()
+            said.append(set(page.evaluate(WORDS_OF_A_PAGE)))
+        looks_german(page, path)
+        assert said[0] & said[1] - SAME_IN_BOTH == set(), path
+
+    compare_languages("queue/", ".guideline-change")
+    page.locator(".guideline-change button").click()
+    compare_languages("queue/", ".empty")
+    compare_languages("my-work/", ".work")
+
+
+def said_in_each_state(page, look=lambda page, state: None):
+    """Lead the page through its states, and return the words of each; nothing is submitted."""
+    said = {}
+
+    def keep(state):
+        look(page, state)
+        said[state] = set(page.evaluate(WORDS_OF_A_PAGE))
+
+    page.goto("/projects/tides/queue/")
+    keep("empty")
+    for key, dialog in (("g", "guideline"), ("?", "keys"), ("f", "skip")):
+        page.keyboard.press(key)
+        expect(page.locator(f"#{dialog}-dialog")).to_be_visible()
+        keep(dialog)
+        page.keyboard.press("Escape")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".problems")).to_be_visible()
+    keep("errors")
+    return said
+
+
+def looks_german(page, state):
+    """Check the language that screen readers are told, the accessibility, and that nothing is wider than a screen."""
+    violations = Axe().run(page).response["violations"]
+    assert [(found["id"], found["nodes"][0]["html"]) for found in violations] == [], state
+    for width in (390, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), state
+    assert page.locator("html").get_attribute("lang") == "de", state

@@ -177,7 +177,7 @@ def test_changing_the_order_of_the_queue_puts_the_waiting_pairs_into_it(as_user,
     Signal.objects.create(scorer=scorer, response=pair.response_1, value=1.0, input_hash="x")
     Signal.objects.create(scorer=scorer, response=pair.response_2, value=3.5, input_hash="x")
     client = as_user(manager)
-    for order, priority in (("uncertain", -2.5), ("imported", 0.0)):
+    for order, priority in (("uncertain", -3.0), ("imported", 0.0)):
         client.post("/projects/tides/settings/queue/", {"queue_order": order, "random_share": 0.5})
         assert QueueItem.objects.get().priority == priority
     assert Project.objects.get().random_share == 0.5
