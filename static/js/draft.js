@@ -156,7 +156,7 @@ function start(form) {
   function restore() {
     const kept = JSON.parse(localStorage.getItem(key));
     if (!kept?.fields) return;
-    // Clocks differ: they count only when the server has a later copy from elsewhere.
+    // Clocks differ, so they count only against a copy from elsewhere.
     if (form.dataset.refused === "409" || (kept.base !== base && kept.at < base)) return localStorage.removeItem(key);
     write(form, kept.fields);
     if (!form.dataset.refused) status.textContent = status.dataset.restored;
