@@ -100,7 +100,7 @@ def test_own_wordings_of_confidence_are_kept(as_user, manager, project):
         ({"lease_minutes": "soon"}, "lease_minutes", "Enter a whole number."),
         ({"control_rate": "0.9"}, "control_rate", "less than or equal to 0.5"),
         ({"repeat_rate": "nan"}, "repeat_rate", "Enter a number."),
-        ({"least_words": 90, "most_words": 10}, "most_words", "Expected [least, most]"),
+        ({"least_words": 90, "most_words": 10}, "most_words", "the least must not be more than the most"),
         ({"name": ""}, "name", "This field is required."),
         ({"name": "x" * 121}, "name", "at most 120 characters"),
         ({"undo_minutes": None}, "undo_minutes", "This field is required."),
