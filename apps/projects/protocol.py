@@ -254,12 +254,8 @@ def _parse(body: dict[str, Any]) -> Protocol:
         if _is_word_range(words):
             values["justification_words"] = (words[0], words[1])
         else:
-            errors.append(
-                FieldError(
-                    "/protocol/justification_words",
-                    "Expected the least and the most words, such as [10, 300]; the least must not be more than the most.",
-                )
-            )
+            expected = "Expected [least, most], such as [10, 300]; the least must not be more than the most."
+            errors.append(FieldError("/protocol/justification_words", expected))
     for name, (parse, least, most) in _LISTS.items():
         if name not in body:
             continue
