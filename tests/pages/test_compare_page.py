@@ -141,7 +141,7 @@ def test_an_incomplete_answer_comes_back_with_everything_kept(as_user, annotator
     assert ("<html" in html) is (not headers)
     assert html.count(" checked") == 9 + 2 + 1
     assert "Too short.</textarea>" in html
-    lines = re.findall(r'data-focuses="([^"]+)">(?:<q>)?([^<]+)', html)
+    lines = re.findall(r'data-focuses="([^"]+)">([^<]+)', html)
     assert lines == [
         ("rating-2-coherence-0", "Coherence"),
         ("preference-1", "Which one is better?"),
