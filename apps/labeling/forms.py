@@ -3,10 +3,11 @@
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from django.utils.functional import Promise
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.errors import FieldError
@@ -77,7 +78,17 @@ class AnswerForm:
         self.pasted_characters = body.get("pasted_characters") or 0
         self.preference_question = wording(protocol.preference_question)
         self.justification_question = wording(protocol.justification_question)
-        self.rated = [self._rated(label) for label in (1, 2)]
+        self.is_blank = not body and not errors
+
+    @property
+    def questions_key(self) -> str:
+        """Return what the questions without an answer look the same for: the protocol and the language."""
+        return f"{self.protocol.digest} {get_language()}"
+
+    @cached_property
+    def rated(self) -> list[Rated]:
+        """Return what is rated of each response, in the order shown."""
+        return [self._rated(label) for label in (1, 2)]
 
     def preferences(self) -> list[Choice]:
         """Return the seven options of the preference group."""

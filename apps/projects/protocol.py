@@ -4,6 +4,7 @@ Every word on the comparison page that is about the task comes from here. The de
 HelpSteer2-Preference's (arXiv 2406.08673, appendix G; arXiv 2410.01257), in our own words.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
@@ -192,6 +193,11 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, as REST shows it: one object for all who ask, to be left as it is."""
         return self._json
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a hash of all settings."""
+        return hashlib.sha256(json.dumps(self._json, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def _json(self) -> dict[str, Any]:

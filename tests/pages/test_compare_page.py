@@ -422,3 +422,20 @@ def test_texts_take_their_own_direction(as_user, annotator, pair):
     html = as_user(annotator).get(QUEUE).content.decode()
     for element in ('<div class="prose text-rendered"', '<pre class="text-raw"', '<textarea id="justification"'):
         assert html.count(element) == len(re.findall(rf"{element}[^>]*dir=\"auto\"", html)) > 0
+
+
+def test_each_project_and_language_shows_its_own_questions(as_user, annotator, project, pair):
+    """The questions without an answer are kept between pages: by protocol and language, while they are blank."""
+    client = as_user(annotator)
+    assert "Which one is better?" in client.get("/projects/tides/queue/").content.decode()
+    german = client.get("/projects/tides/queue/", headers={"accept-language": "de"}).content.decode()
+    assert "Which one is better?" not in german
+    project.protocol_settings = {"preference_question": "Which <b>tide</b> is higher?"}
+    project.save()
+    html = client.get("/projects/tides/queue/").content.decode()
+    assert "Which &lt;b&gt;tide&lt;/b&gt; is higher?" in html
+    assert " checked" not in html
+    save_draft(assignment=Assignment.objects.get(), body={"preference": 2})
+    assert client.get("/projects/tides/queue/").content.decode().count(" checked") == 1
+    save_draft(assignment=Assignment.objects.get(), body={})
+    assert " checked" not in client.get("/projects/tides/queue/").content.decode()
