@@ -26,11 +26,11 @@ JOBS_SHOWN = 8
 
 
 def waiting_for(user: User, projects: Collection[Project]) -> dict[int, int]:
-    """Return per project how many comparisons this person could get, or one where they hold one (two queries)."""
+    """Return per project how many comparisons this person could get, leases they hold included (two queries)."""
     waiting = remaining_for(projects=projects, annotator=user)
     held = Assignment.objects.live().filter(project__in=projects, annotator=user, ahead=False)
-    for project_id in held.values_list("project_id", flat=True).distinct():
-        waiting[project_id] = max(1, waiting[project_id])
+    for project_id, count in held.values_list("project_id").annotate(Count("pk")):
+        waiting[project_id] += count
     return waiting
 
 

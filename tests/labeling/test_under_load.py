@@ -216,7 +216,7 @@ class Annotator(threading.Thread):
         body = answer(preference=self.dice.choice([-3, -2, -1, 1, 2, 3, "neither"]), ratings=self.some_ratings())
         if self.dice.random() < 0.2:  # a body that is not complete leaves no trace
             body["preference"] = None
-            with pytest.raises(Exception, match="Choose one of the six"):
+            with pytest.raises(Exception, match=r"Choose one of the six|submitted already"):
                 submit_annotation(assignment=held, body=body)
             body["preference"] = 2
         self.typed[held.pk].append(body)  # when there is no room, it becomes the draft
