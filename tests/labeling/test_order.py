@@ -1,6 +1,7 @@
 """The order of the queue: priority, then pairs already begun, then import; and nothing that somebody had already."""
 
 import pytest
+from django.db import connection
 
 from apps.labeling import queue
 from apps.labeling.leasing import lease_next
@@ -54,6 +55,27 @@ def test_whoever_had_a_pair_is_noted_in_ascending_order(project):
         lease_next(project=project, annotator=person, resume=False)
     item = QueueItem.objects.get(pk=pair.pk)
     assert (item.had, item.taken) == ([person.pk for person in people], 3)
+
+
+@pytest.mark.parametrize("how", ["priority", "random"])
+def test_a_hand_out_reads_a_few_pairs_however_many_the_same_people_had(project, how):
+    first, second = UserFactory.create_batch(2)
+    for person in (first, second):
+        for pair in ComparisonFactory.create_batch(120, project=project):
+            QueueItem.objects.filter(pk=pair.pk).update(taken=1, had=[person.pk])
+    values = {"project": project.pk, "annotator": first.pk, "pool": queue.EVERYBODY}
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE labeling_queueitem")
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {queue._STATEMENTS[how]}", values)
+        plan = cursor.fetchone()[0][0]["Plan"]
+    assert 0 < rows_read(plan) < 100
+
+
+def rows_read(plan):
+    """Return how many rows the scans of a plan have read, those included that they passed over."""
+    removed = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+    own = (plan["Actual Rows"] + removed) * plan["Actual Loops"] if "Relation Name" in plan else 0
+    return own + sum(rows_read(part) for part in plan.get("Plans", ()))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
