@@ -27,9 +27,9 @@ from apps.labeling.leasing import (
     release_ahead,
     take_up_again,
 )
+from apps.labeling.lookup import get_assignment
 from apps.labeling.models import Annotation, Assignment, Cohort, QueueItem
 from apps.labeling.services import (
-    get_assignment,
     last_submitted,
     reopen_annotation,
     save_draft,
