@@ -66,7 +66,10 @@ def work(cycle: Callable[[Call, dict[str, Any]], None], steps: tuple[str, ...]) 
     if failures:
         raise failures[0]
     wall = time.perf_counter() - started
-    figures = {"cycles": len(took[steps[-1]]) / wall, "client_share": (time.process_time() - cpu) / wall}
+    figures: dict[str, Any] = {
+        "cycles": len(took[steps[-1]]) / wall,
+        "client_share": (time.process_time() - cpu) / wall,
+    }
     figures |= {step: [statistics.median(each), percentile(each, 0.95)] for step, each in took.items()}
     print(json.dumps(figures))
 

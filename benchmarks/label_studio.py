@@ -2,8 +2,9 @@
 
 Run with `make bench-peer`, or `python -m benchmarks.label_studio`. The first run installs Label Studio (1 GB) into
 `var/peers/label-studio`. It runs as its quick start runs it, with Django's development server, and under gunicorn with
-as many processes and threads as our web server. It is told not to call home, and works without the trigram indexes
-of its annotations (`SKIP_TRIGRAM_EXTENSION`), which the embedded PostgreSQL cannot make; that spares it work.
+as many processes and threads as our web server (its image runs uWSGI, which its wheel does not bring). It is told not
+to call home, and works without the trigram indexes of its annotations (`SKIP_TRIGRAM_EXTENSION`), which the embedded
+PostgreSQL cannot make; that spares it work. Its figures stay in `var/peers/label-studio.json` for other benchmarks.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,13 +85,21 @@ class Peer:
         return text
 
 
-def last_cycles() -> str:
-    """Return what `make bench-peer` measured the last time on this machine, in one line."""
+def last_measured(figure: str) -> str:
+    """Return a figure of the last `make bench-peer` on this machine in one line: `cycles`, `import` or `export`."""
     if not FIGURES.exists():
         return "not measured on this machine: `make bench-peer`"
     figures = json.loads(FIGURES.read_text())
-    shown = [f"{name} {_cycles(figures['servers'][key])}" for key, name in SERVERS.items()]
-    return f"{figures['peer']} on {figures['measured_at'][:10]}: {'; '.join(shown)}"
+    if figure == "export":
+        shown = [
+            f"{kind}: {each['rows_per_second']:.0f} rows/s, peak memory {each['peak_mb']:.0f} MB"
+            for kind, each in figures["exports"].items()
+        ]
+    else:
+        line = _cycles if figure == "cycles" else _import_speed
+        shown = [f"{name}: {line(figures['servers'][key])}" for key, name in SERVERS.items()]
+    load = f"load average {figures['load_before']:.1f}"
+    return f"{figures['peer']} on {figures['measured_at'][:10]} ({load}), {'; '.join(shown)}"
 
 
 def install() -> None:
@@ -167,14 +177,14 @@ def report(figures: dict[str, Any], ours: list[dict[str, Any]]) -> str:
     for step, name in (("lease", "lease or next"), ("submit", "submit")):
         took = [f"{each[step][0]:.0f} ms, {each[step][1]:.0f} ms" for each in middles]
         lines.append(_row(f"{name}, median and 95th percentile", took))
-    lines += ["", f"| {figures['peer']} | per second | peak memory of the web process |", "|---|---:|---:|"]
+    lines += ["", f"| {figures['peer']} | speed | peak memory of the web process |", "|---|---:|---:|"]
     for name, peer in peers.items():
         name = f"import, {BATCH:,} tasks a request, {name}"
-        lines.append(_row(name, [f"{peer['import_per_second']:,.0f} tasks", ""]))
+        lines.append(_row(name, [_import_speed(peer), ""]))
     for kind, each in figures["exports"].items():
-        memory = f"{each['peak_mb']:,.0f} MB ({each['before_mb']:,.0f} MB before)"
         name = f"export, {kind}, {each['rows']:,} tasks with one annotation each ({each['megabytes']:.0f} MB)"
-        lines.append(_row(name, [f"{each['rows_per_second']:,.0f} rows", memory]))
+        memory = f"{each['peak_mb']:.0f} MB ({each['before_mb']:.0f} MB before)"
+        lines.append(_row(name, [f"{each['rows_per_second']:.0f} rows/s", memory]))
     return "\n".join(lines)
 
 
@@ -189,6 +199,10 @@ def _rounds(rounds: list[dict[str, Any]]) -> str:
 def _cycles(server: dict[str, Any]) -> str:
     middle = middle_round(server["rounds"])
     return f"{middle['cycles']:.1f} cycles/s, next {middle['lease'][0]:.0f} ms, submit {middle['submit'][0]:.0f} ms"
+
+
+def _import_speed(server: dict[str, Any]) -> str:
+    return f"{server['import_per_second']:,.0f} tasks/s"
 
 
 def _environment(folder: Path, socket: Path) -> dict[str, str]:
@@ -369,6 +383,7 @@ def main() -> int:
     if options.client:
         work(_cycle, ("lease", "submit"))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything started is stopped
     install()
     sizes = {"pairs": options.pairs, "seconds": options.seconds, "repeats": REPEATS}
     with own_database() as folder:

@@ -47,7 +47,7 @@ def measure(folder: Path, *, pairs: int, seconds: float, repeats: int) -> list[d
 
 def report(rounds: list[dict[str, Any]]) -> str:
     """Return the figures as a Markdown table: of the round with the median throughput."""
-    from benchmarks.label_studio import last_cycles
+    from benchmarks.label_studio import last_measured
 
     middle = middle_round(rounds)
     all_rounds = ", ".join(f"{each['cycles']:.0f}" for each in rounds)
@@ -56,7 +56,7 @@ def report(rounds: list[dict[str, Any]]) -> str:
         ("lease, median and 95th percentile", f"{middle['lease'][0]:.0f} ms, {middle['lease'][1]:.0f} ms"),
         ("submit, median and 95th percentile", f"{middle['submit'][0]:.0f} ms, {middle['submit'][1]:.0f} ms"),
         ("processor time of the clients", f"{middle['client_share']:.0%} of one core"),
-        ("peer", last_cycles()),
+        ("peer", last_measured("cycles")),
     ]
     return "\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
