@@ -2,7 +2,7 @@
 
 DATA ?= ../shared/data
 
-.PHONY: help demo test lint format messages bench
+.PHONY: help demo test lint format messages bench bench-peer
 
 help:
 	@echo "make demo     run everything on this machine with the demo project (PORT=8000)"
@@ -11,6 +11,7 @@ help:
 	@echo "make format   format code and templates"
 	@echo "make messages bring the catalogues of translations up to date with the texts, and compile them"
 	@echo "make bench    run the benchmarks (DATA=folder of the UKPConvArg1 files)"
+	@echo "make bench-peer  measure Label Studio beside ours (the first time it installs 1 GB into var/peers)"
 
 demo:
 	@./setup.sh embedded,worker
@@ -45,3 +46,7 @@ bench:
 	.venv/bin/python -m benchmarks.rest
 	.venv/bin/python -m benchmarks.queue
 	.venv/bin/python -m benchmarks.pages
+
+bench-peer:
+	@./setup.sh embedded,worker,test
+	.venv/bin/python -m benchmarks.label_studio

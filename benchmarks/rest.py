@@ -8,18 +8,15 @@ import argparse
 import http.client
 import json
 import statistics
-import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.database import machine, own_database, percentile, seed_project
+from benchmarks.clients import Call, measure_rounds, middle_round, work
+from benchmarks.database import machine, own_database, seed_project
 
 CLIENTS, PAIRS, SECONDS, REPEATS = 8, 50_000, 15, 3
 AIM, LEAST = 120, 60
-PEER = "Label Studio 1.23 on PostgreSQL, its development server: 6.0 cycles/s, next 220 ms, submit 112 ms (medians)"
 
 
 def measure(folder: Path, *, pairs: int, seconds: float, repeats: int) -> list[dict[str, Any]]:
@@ -42,22 +39,24 @@ def measure(folder: Path, *, pairs: int, seconds: float, repeats: int) -> list[d
     runner.web.start()
     try:
         wait_until(lambda: _is_up(runner.port), 30, "the server answers")
-        order = {"port": runner.port, "slug": project.slug, "keys": keys, "answer": answer}
-        return [_one_round({**order, "seconds": length}) for length in (3, *[seconds] * repeats)][1:]
+        order = {"port": runner.port, "slug": project.slug, "keys": keys, "answer": json.dumps(answer)}
+        return measure_rounds("benchmarks.rest", order, seconds=seconds, repeats=repeats)
     finally:
         runner.web.kill_group()
 
 
 def report(rounds: list[dict[str, Any]]) -> str:
     """Return the figures as a Markdown table: of the round with the median throughput."""
-    middle = sorted(rounds, key=lambda each: each["cycles"])[len(rounds) // 2]
+    from benchmarks.label_studio import last_measured
+
+    middle = middle_round(rounds)
     all_rounds = ", ".join(f"{each['cycles']:.0f}" for each in rounds)
     rows = [
         ("cycles (lease + submit) per second", f"**{middle['cycles']:.0f}** (rounds: {all_rounds})"),
         ("lease, median and 95th percentile", f"{middle['lease'][0]:.0f} ms, {middle['lease'][1]:.0f} ms"),
         ("submit, median and 95th percentile", f"{middle['submit'][0]:.0f} ms, {middle['submit'][1]:.0f} ms"),
         ("processor time of the clients", f"{middle['client_share']:.0%} of one core"),
-        ("peer", PEER),
+        ("peer", last_measured("cycles")),
     ]
     return "\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
@@ -73,60 +72,12 @@ def _is_up(port: int) -> bool:
         connection.close()
 
 
-def _one_round(order: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.rest", "--client"]
-    done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return dict(json.loads(done.stdout))
-
-
 # --- The clients: a process that loads neither Django nor anything else ---
 
 
-def _client() -> None:
-    order = json.load(sys.stdin)
-    lease_ms: list[float] = []
-    submit_ms: list[float] = []
-    answer = json.dumps(order["answer"])
-    started, cpu = time.perf_counter(), time.process_time()
-
-    def work(key: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", order["port"])
-        headers = {"Authorization": f"Token {key}", "Content-Type": "application/json"}
-
-        def post(path: str, body: str, expected: int, into: list[float]) -> dict[str, Any]:
-            before = time.perf_counter()
-            connection.request("POST", f"/api/v1/{path}", body, headers)
-            reply = connection.getresponse()
-            text = reply.read()
-            into.append((time.perf_counter() - before) * 1000)
-            if reply.status != expected:
-                raise RuntimeError(f"{path}: {reply.status} {text[:500]!r}")
-            return dict(json.loads(text))
-
-        while time.perf_counter() - started < order["seconds"]:
-            leased = post(f"projects/{order['slug']}/assignments/", "{}", 201, lease_ms)
-            post(f"assignments/{leased['id']}/submit/", answer, 201, submit_ms)
-        connection.close()
-
-    failures: list[BaseException] = []
-    threading.excepthook = lambda hook: failures.append(hook.exc_value or RuntimeError())
-    threads = [threading.Thread(target=work, args=(key,)) for key in order["keys"]]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    wall = time.perf_counter() - started
-    figures = {
-        "cycles": len(submit_ms) / wall,
-        "client_share": (time.process_time() - cpu) / wall,
-        "lease": [statistics.median(lease_ms), percentile(lease_ms, 0.95)],
-        "submit": [statistics.median(submit_ms), percentile(submit_ms, 0.95)],
-    }
-    print(json.dumps(figures))
+def _cycle(call: Call, order: dict[str, Any]) -> None:
+    leased = call("POST", f"/api/v1/projects/{order['slug']}/assignments/", "{}", 201, "lease")
+    call("POST", f"/api/v1/assignments/{leased['id']}/submit/", order["answer"], 201, "submit")
 
 
 def main() -> int:
@@ -137,7 +88,7 @@ def main() -> int:
     parser.add_argument("--client", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client:
-        _client()
+        work(_cycle, ("lease", "submit"))
         return 0
     with own_database() as folder:
         rounds = measure(folder, pairs=options.pairs, seconds=options.seconds, repeats=REPEATS)
