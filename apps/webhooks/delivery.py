@@ -35,9 +35,9 @@ PAUSES = [5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 8 * 3600, 8 * 3600]
 JITTER = 0.2
 LONGEST_PAUSE = 12 * 3600
 """What Retry-After may ask for at most."""
-PARALLEL = 16
-PER_ENDPOINT = 2
-"""Requests to one endpoint at a time: a slow one keeps two of the sixteen threads, however much waits for it."""
+PARALLEL = 32
+PER_ENDPOINT = 4
+"""Requests to one endpoint at a time: a slow one keeps four of the 32 threads, however much waits for it."""
 DISABLED_AFTER = timedelta(days=5)
 """An endpoint that only failed for so long is switched off."""
 KEPT = timedelta(days=30)
