@@ -24,7 +24,7 @@ lint:
 	@./setup.sh embedded,worker,test,lint
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy apps config worker
+	.venv/bin/mypy apps config worker client/src/tiebreak
 	.venv/bin/djlint --quiet --check --lint templates
 	.venv/bin/lint-imports
 	.venv/bin/python manage.py makemigrations --check --dry-run
