@@ -1,5 +1,6 @@
 """Pages of a project's webhooks: set them up, see what they sent, send it again. For managers."""
 
+import json
 from typing import Any
 
 from django.contrib import messages
@@ -140,7 +141,8 @@ def message(request: PageRequest, slug: str, webhook_id: int, delivery_id: int) 
     delivery = shown.deliveries.filter(pk=delivery_id).first() if is_id(str(delivery_id)) else None
     if delivery is None:
         raise NotFound(_("There is no such message in the log; messages are kept for thirty days."))
-    context = {"membership": membership, "webhook": shown, "delivery": delivery}
+    payload = json.dumps(json.loads(delivery.payload), indent=2, ensure_ascii=False)
+    context = {"membership": membership, "webhook": shown, "delivery": delivery, "payload": payload}
     return render(request, "webhooks/message.html", context)
 
 
