@@ -21,6 +21,7 @@ from apps.webhooks.forms import WebhookForm
 from apps.webhooks.models import WebhookDelivery, WebhookEndpoint
 
 PAGE = 25
+STOP_POLLING = 286
 
 
 @signed_in
@@ -64,9 +65,10 @@ def webhook(request: PageRequest, slug: str, webhook_id: int) -> HttpResponse:
             except InvalidInput as refused:
                 form.add_errors(refused.errors)
         status = 422
-    return render_page(
-        request, "webhooks/webhook.html", "log", _context(request, membership, shown, form=form), status=status
-    )
+    context = _context(request, membership, shown, form=form)
+    if request.htmx and request.method == "GET" and not context["waiting"]:
+        status = STOP_POLLING
+    return render_page(request, "webhooks/webhook.html", "log", context, status=status)
 
 
 @signed_in

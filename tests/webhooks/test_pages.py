@@ -82,6 +82,7 @@ def test_the_log_polls_while_something_waits_and_sends_again(page, receiver):
     assert 'hx-trigger="every 3s"' in waiting
     deliver_due()
     fragment = page.get(address, headers={"HX-Request": "true"}).content.decode()
+    assert page.get(address, headers={"HX-Request": "true"}).status_code == 200  # it waits for its next attempt
     assert fragment.strip().startswith("<section")
     assert "The server answered 418." in fragment
     assert "Send again" in fragment
@@ -92,6 +93,8 @@ def test_the_log_polls_while_something_waits_and_sends_again(page, receiver):
     assert page.post(f"{address}messages/{delivery.pk}/replay/").status_code == 302
     deliver_due()
     assert only_delivery().state == "delivered"
+    last = page.get(address, headers={"HX-Request": "true"})
+    assert (last.status_code, "Nothing waits to be sent any more." in last.content.decode()) == (286, True)
     done = page.get(address).content.decode()
     assert "every 3s" not in done
     assert page.get(f"{address}?state=failed").content.decode().count("webhook.test") == 0
