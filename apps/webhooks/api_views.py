@@ -39,7 +39,7 @@ class WebhookList(ListView):
         body = NewWebhookSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         endpoint, secret = services.create_endpoint(project=project, actor=request.user, **body.validated_data)
-        return Response(_with_secret(endpoint, secret), status=status.HTTP_201_CREATED)
+        return _with_secret(endpoint, secret, status.HTTP_201_CREATED)
 
 
 class WebhookDetail(APIView):
@@ -83,7 +83,7 @@ class WebhookRotate(APIView):
     def post(self, request: SignedInRequest, slug: str, id: str) -> Response:
         """Replace the secret; for 24 hours messages carry a signature of the earlier one, too."""
         endpoint, secret = services.rotate_secret(endpoint=_endpoint(request, slug, id), actor=request.user)
-        return Response(_with_secret(endpoint, secret))
+        return _with_secret(endpoint, secret)
 
 
 class DeliveryList(ListView):
@@ -116,5 +116,7 @@ def _endpoint(request: Any, slug: str, id: str) -> WebhookEndpoint:
     return get_owned(request.user, WebhookEndpoint.objects.filter(project=project), id, Role.MANAGER)
 
 
-def _with_secret(endpoint: WebhookEndpoint, secret: str) -> dict[str, object]:
-    return {**WebhookSerializer(endpoint).data, "secret": secret}
+def _with_secret(endpoint: WebhookEndpoint, secret: str, code: int = status.HTTP_200_OK) -> Response:
+    """Return the only reply that has a secret; nobody on the way keeps it."""
+    body = {**WebhookSerializer(endpoint).data, "secret": secret}
+    return Response(body, status=code, headers={"Cache-Control": "no-store"})

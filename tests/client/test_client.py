@@ -215,6 +215,23 @@ def test_a_busy_server_is_asked_again_after_as_long_as_it_says(token):
     assert times[1] - times[0] >= 1
 
 
+def test_a_request_whose_first_sending_is_still_under_way_waits_for_its_answer(token):
+    seen = []
+
+    def under_way(request):
+        seen.append(request.headers["Idempotency-Key"])
+        return (409, {"Retry-After": "0"}) if len(seen) < 3 else 201
+
+    with answering(under_way) as url, Tiebreak(url, token, retries=QUICK) as client:
+        client.request("POST", "projects/", {"slug": "x"})
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+    with answering(lambda request: 409) as url:
+        client = Tiebreak(url, token, retries=QUICK)
+        with pytest.raises(tiebreak.Conflict):  # for good: it says nothing of a later time
+            client.request("POST", "projects/", {"slug": "x"})
+
+
 def test_who_asks_for_too_much_time_is_not_waited_for(token):
     with (
         answering(lambda request: (429, {"Retry-After": "86400"})) as url,

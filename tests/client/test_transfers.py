@@ -99,6 +99,30 @@ def test_a_server_that_sends_too_much_is_stopped(token, tmp_path):
     assert not (tmp_path / "a.jsonl").exists()
 
 
+def test_a_download_is_followed_to_a_store_of_files_without_the_token(token, tmp_path):
+    content, asked, kept = bytes(range(256)) * 40, [], 4000
+    sha256 = hashlib.sha256(content).hexdigest()
+    manifest = {"id": "1", "name": "x", "ready": True, "content_hash": "x"}
+    manifest["files"] = {"annotations/train.jsonl": {"bytes": len(content), "sha256": sha256, "rows": 1}}
+    (tmp_path / f".a.jsonl.{sha256[:16]}.part").write_bytes(content[:kept])
+
+    def store(request):
+        asked.append((request.path, request.headers["Authorization"], request.headers["Range"]))
+        return 206, {"Content-Range": f"bytes {kept}-{len(content) - 1}/{len(content)}"}, content[kept:]
+
+    with answering(store) as elsewhere:
+
+        def server(request):
+            assert request.headers["Authorization"] == f"Token {token}"
+            signed = {"Location": f"{elsewhere}/bucket/train?signature=s"}
+            return (302, signed) if "/files/" in request.path else (200, {}, json.dumps(manifest).encode())
+
+        with answering(server) as url, Tiebreak(url, token, retries=QUICK) as client:
+            path = client.download("1", "annotations", "train", tmp_path / "a.jsonl")
+    assert path.read_bytes() == content
+    assert asked == [("/bucket/train?signature=s", None, "bytes=4000-")]
+
+
 def test_a_file_that_a_snapshot_has_not_is_named_with_those_it_has(client, snapshot, tmp_path):
     with pytest.raises(tiebreak.NotFound, match=r"no file annotations/test.jsonl. It has annotations/train.jsonl"):
         client.download(snapshot, "annotations", "test", tmp_path / "a.jsonl")

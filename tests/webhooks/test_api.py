@@ -19,6 +19,7 @@ def api(manager):
 def made(api):
     reply = api.post(HOOKS, {"url": "https://example.org/hook", "events": ["snapshot.ready", "job.failed"]})
     assert reply.status_code == 201, reply.content
+    assert reply.headers["Cache-Control"] == "no-store"
     return reply.json()
 
 
@@ -45,7 +46,9 @@ def test_a_webhook_is_made_changed_and_deleted(api, made, project):
 
 def test_a_secret_is_in_no_reply_but_the_first(api, made):
     path = f"{HOOKS}{made['id']}/"
-    again = api.post(f"{path}rotate/").json()
+    rotated = api.post(f"{path}rotate/")
+    assert rotated.headers["Cache-Control"] == "no-store"
+    again = rotated.json()
     assert again["secret"].startswith("whsec_")
     assert again["secret"] != made["secret"]
     api.post(f"{path}test/")

@@ -29,7 +29,11 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 
 @dataclass(frozen=True)
 class Request:
-    """What to send. `path` is relative to the API, or begins with a slash and is relative to the server."""
+    """What to send.
+
+    `path` is relative to the API, or begins with a slash and is relative to the server. A whole address is one that the
+    server has sent us to: it gets no token.
+    """
 
     method: str
     path: str
@@ -41,6 +45,8 @@ class Request:
     """A body as it is."""
     upload: Path | None = None
     """A file that is sent as the field `file` of a form."""
+    keyed: bool = True
+    """Whether a POST gets an Idempotency-Key; a server keeps none for a body that it does not hold in memory."""
 
     @property
     def may_be_repeated(self) -> bool:
@@ -117,7 +123,7 @@ def call(request: Request, retries: Retries) -> Operation[Reply]:
 
     What may not be sent twice is sent again only when the server has certainly not seen it.
     """
-    if request.method == "POST" and IDEMPOTENCY_KEY not in request.headers:
+    if request.method == "POST" and request.keyed and IDEMPOTENCY_KEY not in request.headers:
         request = replace(request, headers={**request.headers, IDEMPOTENCY_KEY: str(uuid4())})
     attempt = 1
     while True:
@@ -138,8 +144,10 @@ def call(request: Request, retries: Retries) -> Operation[Reply]:
 def _pause_for(request: Request, reply: Reply, attempt: int, retries: Retries) -> float:
     """Return how long to wait before a refused request is sent again; raise the problem if it is not."""
     asked = retry_after(reply.headers.get("retry-after", ""))
-    # A request that was turned away for its rate was not begun, whatever its method is.
-    hopeful = reply.status == 429 or (reply.status in BUSY and request.may_be_repeated)
+    # What was turned away for its rate was not begun, whatever its method is. A conflict that passes with time is an
+    # earlier sending of this request, under the same key, which is still being carried out.
+    passing = reply.status in BUSY or (reply.status == 409 and asked is not None)
+    hopeful = reply.status == 429 or (passing and request.may_be_repeated)
     if not hopeful or attempt >= retries.attempts or (asked or 0) > retries.longest_asked:
         raise reply.problem()
     return max(asked or 0.0, retries.pause(attempt))

@@ -19,7 +19,7 @@ SMALL = 8 << 20
 """Up to here a file goes in one request; a larger one in parts of this size."""
 TUS = {"Tus-Resumable": "1.0.0"}
 OFFSET = "application/offset+octet-stream"
-READ = 1 << 20
+REDIRECTS = frozenset({302, 303, 307, 308})
 
 
 # --- Up ---
@@ -41,7 +41,7 @@ def import_file(
                 raise
         else:
             return (yield from start(imports, {**options, "upload": upload}, retries))
-    reply = yield from call(Request("POST", imports, upload=path), retries)
+    reply = yield from call(Request("POST", imports, upload=path, keyed=size <= SMALL), retries)
     return decoded(results.started, reply.json)
 
 
@@ -182,13 +182,12 @@ def _fetch_rest(path: str, part: Path, entry: SnapshotFile, retries: Retries, re
     if part.stat().st_size > entry.bytes:
         part.write_bytes(b"")
     while (have := part.stat().st_size) < entry.bytes:
-        headers = {"Accept-Encoding": "identity"}
-        if have:
-            headers |= {"Range": f"bytes={have}-", "If-Range": f'"{entry.sha256}"'}
         try:
             with part.open("ab") as stream:
                 begin = _taker(stream, have, entry.bytes, report)
-                reply: Reply = yield Fetch(Request("GET", path, headers=headers), begin)
+                reply: Reply = yield Fetch(Request("GET", path, headers=_rest(have, entry.sha256)), begin)
+                if reply.status in REDIRECTS:  # to a store of files, whose tags are its own; the hash has the last word
+                    reply = yield Fetch(Request("GET", _elsewhere(reply), headers=_rest(have)), begin)
             pause = _refused(reply, retries)
         except NetworkError:
             pause = 0.0
@@ -199,6 +198,24 @@ def _fetch_rest(path: str, part: Path, entry: SnapshotFile, retries: Retries, re
             yield Pause(max(pause, retries.pause(failures or 1)))
     if report:
         report(entry.bytes, entry.bytes, "")
+
+
+def _elsewhere(reply: Reply) -> str:
+    """Return the whole address that a redirect names."""
+    address = reply.headers.get("location", "")
+    if not address.startswith(("https://", "http://")):
+        raise UnexpectedReply("The server sent us to no address.")
+    return address
+
+
+def _rest(have: int, sha256: str = "") -> dict[str, str]:
+    """Return the headers that ask for what is missing of a file."""
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if sha256:
+            headers["If-Range"] = f'"{sha256}"'
+    return headers
 
 
 def _taker(

@@ -38,11 +38,18 @@ class Target:
         object.__setattr__(self, "address", self.address.rstrip("/"))
 
     def url(self, path: str) -> str:
-        """Return the address of a path of the API, or of one that begins at the server's root."""
+        """Return the address of a path of the API, of one that begins at the server's root, or of another server."""
+        if is_elsewhere(path):
+            return path
         if not path.startswith("/"):
             return f"{self.address}{API}{path}"
         parts = urlsplit(self.address)
         return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def is_elsewhere(path: str) -> bool:
+    """Say whether a path is a whole address: one that gets no token, whoever is there."""
+    return path.startswith(("https://", "http://"))
 
 
 class TokenAuth(httpx.Auth):
@@ -66,6 +73,8 @@ def arguments(target: Target, request: Request) -> Iterator[dict[str, Any]]:
         "params": request.params or None,
         "headers": {**HEADERS, **request.headers},
     }
+    if is_elsewhere(request.path):
+        sent["auth"] = None
     with ExitStack() as stack:
         if request.upload is not None:
             stream = stack.enter_context(request.upload.open("rb"))
