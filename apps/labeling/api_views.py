@@ -12,6 +12,7 @@ from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import Filter, ListView
 from apps.core.errors import FieldError, InvalidInput
 from apps.labeling import leasing, services
+from apps.labeling.lookup import get_assignment, load_texts
 from apps.labeling.models import Annotation, Assignment
 from apps.labeling.oversight import answers_open_to
 from apps.labeling.serializers import (
@@ -43,7 +44,7 @@ class AssignmentLease(APIView):
         leased = leasing.lease_next(project=project, annotator=request.user, resume=False)
         if leased is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
-        return Response(AssignmentSerializer(services.load_texts(leased)).data, status=status.HTTP_201_CREATED)
+        return Response(AssignmentSerializer(load_texts(leased)).data, status=status.HTTP_201_CREATED)
 
 
 class AssignmentDraft(APIView):
@@ -52,9 +53,7 @@ class AssignmentDraft(APIView):
     @extend_schema(request=DraftBodySerializer, responses=DraftSerializer)
     def put(self, request: SignedInRequest, id: str) -> Response:
         """Keep an unfinished answer and prolong the lease; a lost lease keeps the draft all the same."""
-        draft = services.save_draft(
-            assignment=services.get_assignment(user=request.user, assignment_id=id), body=request.data
-        )
+        draft = services.save_draft(assignment=get_assignment(user=request.user, assignment_id=id), body=request.data)
         return Response(DraftSerializer(draft).data)
 
 
@@ -70,7 +69,7 @@ class AssignmentSubmit(APIView):
     )
     def post(self, request: SignedInRequest, id: str) -> Response:
         """Submit an answer. Sending it again changes nothing; another answer, or a comparison that is full, is 409."""
-        assignment = services.get_assignment(user=request.user, assignment_id=id)
+        assignment = get_assignment(user=request.user, assignment_id=id)
         again = assignment.state == Assignment.State.SUBMITTED and not assignment.is_reopened
         annotation = services.submit_annotation(assignment=assignment, body=request.data)
         reply_status = status.HTTP_200_OK if again else status.HTTP_201_CREATED
@@ -83,7 +82,7 @@ class AssignmentReopen(APIView):
     @extend_schema(request=None, responses=ReopenedSerializer)
     def post(self, request: SignedInRequest, id: str) -> Response:
         """Let another answer be submitted, as a new revision; 409 after the protocol's `undo_minutes`."""
-        assignment = services.get_assignment(user=request.user, assignment_id=id)
+        assignment = get_assignment(user=request.user, assignment_id=id)
         return Response(ReopenedSerializer(services.reopen_annotation(assignment=assignment)).data)
 
 
@@ -93,7 +92,7 @@ class AssignmentSkip(APIView):
     @extend_schema(request=SkipSerializer, responses=SkippedSerializer)
     def post(self, request: SignedInRequest, id: str) -> Response:
         """Give the comparison back for others, with a reason; skipping twice changes nothing."""
-        assignment = services.get_assignment(user=request.user, assignment_id=id)
+        assignment = get_assignment(user=request.user, assignment_id=id)
         skipped = services.skip_assignment(assignment=assignment, **_reason(request.data))
         return Response(SkippedSerializer(skipped).data)
 

@@ -37,22 +37,23 @@ _NOT_MINE = "NOT queue.had @> ARRAY[%(annotator)s]::bigint[]"
 # best: the first pairs of the groups on that level. slot: the first of them that nobody else is taking just now.
 _LEASE = """
 WITH RECURSIVE walk AS (
-    (SELECT *, 0 AS found FROM ({group} WHERE {open} {first}) AS earliest)
+    (SELECT *, 0 AS found FROM ({group} WHERE {open} {ordered} LIMIT 1) AS earliest)
   UNION ALL
     SELECT later.*, walk.found + (NOT walk.mine)::int
     FROM walk CROSS JOIN LATERAL (
-        {group} WHERE {open} AND ({expressions}queue.had) > ({walked}walk.had) {first}
+        {group} WHERE {open} AND ({expressions}queue.had) > ({walked}walk.had) {ordered} LIMIT 1
     ) AS later
     WHERE walk.found + (NOT walk.mine)::int < {groups}
       AND (walk.mine AND walk.found = 0 OR {same_level})
 ), best AS (
-    SELECT walk.*, pair.*
+    SELECT pair.*
     FROM walk CROSS JOIN LATERAL (
-        SELECT queue.comparison_id, queue.{order} AS place FROM labeling_queueitem AS queue
-        WHERE {open} AND {in_group}queue.had = walk.had
-        ORDER BY queue.{order} LIMIT {candidates}
+        -- From the group's first pair on, in the index's own order. Asked for by equality, the planner may choose an
+        -- index without that order, and read and sort the whole group.
+        SELECT {columns}queue.had, queue.comparison_id, queue.{order} AS place FROM labeling_queueitem AS queue
+        WHERE {open} AND ({expressions}queue.had) >= ({walked}walk.had) {ordered} LIMIT {candidates}
     ) AS pair
-    WHERE NOT walk.mine
+    WHERE NOT walk.mine AND ({paired}pair.had) = ({walked}walk.had)
     ORDER BY {names}place LIMIT {candidates}
 ), slot AS (
     SELECT queue.comparison_id
@@ -69,21 +70,22 @@ SET taken = queue.taken + 1,
 FROM slot WHERE queue.comparison_id = slot.comparison_id
 RETURNING queue.comparison_id
 """
-_GROUP = """SELECT {columns}queue.had, queue.had @> ARRAY[%(annotator)s]::bigint[] AS mine
-        FROM labeling_queueitem AS queue"""
+_GROUP = "SELECT {columns}queue.had, NOT {not_mine} AS mine FROM labeling_queueitem AS queue"
 
 
 def _lease_statement(levels: Mapping[str, str], order: str) -> str:
     """Return the statement for an order: by the expressions of `levels`, ascending, then by the column `order`."""
     expressions = "".join(f"{expression}, " for expression in levels.values())
+    columns = "".join(f"{expression} AS {name}, " for name, expression in levels.items())
     return _LEASE.format(
-        group=_GROUP.format(columns="".join(f"{expression} AS {name}, " for name, expression in levels.items())),
-        first=f"ORDER BY queue.project_id, COALESCE(queue.cohort_id, 0), {expressions}queue.had, queue.{order} LIMIT 1",
+        group=_GROUP.format(columns=columns, not_mine=_NOT_MINE),
+        ordered=f"ORDER BY queue.project_id, COALESCE(queue.cohort_id, 0), {expressions}queue.had, queue.{order}",
+        columns=columns,
         expressions=expressions,
         walked="".join(f"walk.{name}, " for name in levels),
+        paired="".join(f"pair.{name}, " for name in levels),
         names="".join(f"{name}, " for name in levels),
         same_level=" AND ".join(f"later.{name} = walk.{name}" for name in levels) or "true",
-        in_group="".join(f"({expression}) = walk.{name} AND " for name, expression in levels.items()),
         order=order,
         open=_OPEN,
         not_mine=_NOT_MINE,

@@ -20,10 +20,8 @@ from apps.labeling.models import Annotation, Assignment, Draft, QueueItem, Workl
 from apps.labeling.oversight import close_locked
 from apps.labeling.queue import count_open
 from apps.labeling.workloads import count_submission, lock_workload
-from apps.projects.access import LABELS, is_id
 from apps.projects.models import GuidelineVersion, Project
 from apps.projects.protocol import UNSAFE, Protocol
-from apps.prompts.models import Comparison
 from apps.webhooks.events import ANNOTATION_SUBMITTED
 from apps.webhooks.services import emit
 
@@ -196,31 +194,6 @@ def _close_if_unwanted(item: QueueItem, *, flagged: bool, protocol: Protocol) ->
 
 
 # --- Looking up ---
-
-
-def get_assignment(*, user: User, assignment_id: Any) -> Assignment:
-    """Return the person's own assignment in a project in which they still label; anything else is not found.
-
-    One query; the texts, which can be long, come with `load_texts`.
-    """
-    assignment = None
-    if is_id(str(assignment_id)):
-        rows = Assignment.objects.select_related("project", "guideline_version").defer("guideline_version__text")
-        if not user.is_superuser:
-            rows = rows.filter(project__memberships__user=user, project__memberships__role__in=LABELS)
-        assignment = rows.filter(pk=assignment_id, annotator=user).first()
-    if assignment is None:
-        raise gone()
-    assignment.annotator = user
-    return assignment
-
-
-def load_texts(assignment: Assignment) -> Assignment:
-    """Bring the prompt and the two responses along, which can be long (one query); return the same assignment."""
-    texts = Comparison.objects.select_related("prompt", "response_1", "response_2")
-    shown = ("project_id", "prompt__messages", "response_1__text", "response_2__text")
-    assignment.comparison = texts.only(*shown).get(pk=assignment.comparison_id)
-    return assignment
 
 
 def my_counts(*, project: Project, annotator: User) -> dict[str, int]:

