@@ -4,9 +4,12 @@ import json
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from apps.accounts.services import create_token
 from apps.exports.services import create_snapshot
 from apps.jobs import services as jobs
 from apps.jobs.models import Job
@@ -184,3 +187,16 @@ def test_other_projects_do_not_hear_of_it(project, all_events):
     assert elsewhere.webhook_events == []
     label(elsewhere, "otto")
     assert not WebhookDelivery.objects.exists()
+
+
+def test_an_answer_by_rest_is_told_with_one_statement_more(project, annotator, all_events):
+    ComparisonFactory(project=project)
+    held = lease_next(project=project, annotator=annotator, resume=False)
+    token = create_token(user=annotator, name="test", scope="write")[1]
+    client = Client(headers={"Authorization": f"Token {token}"})
+    with CaptureQueriesContext(connection) as sent:
+        body = json.dumps(answer())
+        reply = client.post(f"/api/v1/assignments/{held.pk}/submit/", body, content_type="application/json")
+    assert reply.status_code == 201
+    assert [each["annotation"] for each in told("annotation.submitted")] == [reply.json()["id"]]
+    assert sum("webhooks_" in query["sql"] for query in sent.captured_queries) == 1
