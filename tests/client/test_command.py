@@ -39,6 +39,11 @@ def test_import_export_and_watch(command, worker, pairs_file, tmp_path):
         "export", "tides", "--format", "annotations", "--output", "out2", "--snapshot", manifest["id"], "--json"
     )
     assert json.loads(again.stdout)["content_hash"] == manifest["content_hash"]
+    wrong = command(
+        "export", "tides", "--format", "annotations", "--as", "xml", "--output", "o", "--snapshot", manifest["id"]
+    )
+    assert wrong.returncode == 1
+    assert "There is no format annotations as xml. The snapshot has annotations as " in wrong.stderr
     rows = [json.loads(line) for line in (tmp_path / "out2" / "train.jsonl").read_text().splitlines()]
     assert rows
     assert "consensus" in rows[0]

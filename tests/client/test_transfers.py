@@ -124,8 +124,10 @@ def test_a_download_is_followed_to_a_store_of_files_without_the_token(token, tmp
 
 
 def test_a_file_that_a_snapshot_has_not_is_named_with_those_it_has(client, snapshot, tmp_path):
-    with pytest.raises(tiebreak.NotFound, match=r"no file annotations/test.jsonl. It has annotations/train.jsonl"):
+    with pytest.raises(tiebreak.NotFound, match=r"no file annotations/test.jsonl. It has .*annotations/train.jsonl"):
         client.download(snapshot, "annotations", "test", tmp_path / "a.jsonl")
+    with pytest.raises(tiebreak.NotFound, match=r"no file nonsense/train.jsonl. It has annotations, helpsteer2-"):
+        client.download(snapshot, "nonsense", "train", tmp_path / "a.jsonl")
 
 
 # --- Up: a server that speaks tus 1.0.0, core and creation ---

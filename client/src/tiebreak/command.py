@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from getpass import getpass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("project", metavar="PROJECT", help="the project's slug")
     export.add_argument("--format", required=True, metavar="F", help="such as trl-preference or annotations")
     export.add_argument("--output", required=True, type=Path, metavar="DIR")
+    export.add_argument(
+        "--as", dest="extension", default="jsonl", metavar="E", help="jsonl (the default), parquet or csv"
+    )
     export.add_argument("--snapshot", metavar="ID", help="take the files of this snapshot instead of making one")
     export.add_argument("--name", help="what a new snapshot is called")
     _common(export)
@@ -142,11 +145,14 @@ def _export(options: argparse.Namespace) -> None:
             client.wait(started, progress=_shown(options))
             snapshot_id = str(started.id)
         snapshot = client.snapshot(snapshot_id)
-        names = [Path(name) for name in snapshot.files if Path(name).parent.name == options.format]
-        wanted = [name for name in names if name.suffix == ".jsonl"] or names
+        names = [PurePosixPath(name) for name in snapshot.files]
+        wanted = [
+            name for name in names if (str(name.parent), name.suffix) == (options.format, f".{options.extension}")
+        ]
         if not wanted:
-            formats = sorted({Path(name).parent.name for name in snapshot.files})
-            raise TiebreakError(f"There is no format {options.format!r}. Known are {', '.join(formats)}.")
+            known = sorted({f"{name.parent} as {name.suffix[1:]}" for name in names})
+            wrong = f"{options.format} as {options.extension}"
+            raise TiebreakError(f"There is no format {wrong}. The snapshot has {', '.join(known)}.")
         files = {}
         for name in wanted:
             to = folder / name.name

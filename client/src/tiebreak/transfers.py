@@ -159,7 +159,9 @@ def download(
     name = f"{export_format}/{split}.{extension}"
     entry = manifest.files.get(name)
     if entry is None:
-        known = ", ".join(sorted(manifest.files)) or "none yet: its files are still being written"
+        of_format = sorted(other for other in manifest.files if other.startswith(f"{export_format}/"))
+        formats = sorted({other.split("/")[0] for other in manifest.files})
+        known = ", ".join(of_format or formats) or "none yet: its files are still being written"
         raise NotFound(404, {"detail": f"Snapshot {snapshot_id} has no file {name}. It has {known}."})
     to.parent.mkdir(parents=True, exist_ok=True)
     part = to.with_name(f".{to.name}.{entry.sha256[:16]}.part")
