@@ -58,6 +58,7 @@ def test_import_export_and_watch(command, worker, pairs_file, tmp_path):
         (("export", "nowhere", "--format", "annotations", "--output", "o"), 1, "There is no such project"),
         (("watch", "999"), 1, "There is no such job"),
         (("score", "1", "missing"), 1, "missing: No such file or directory."),
+        (("import", "x", "--project", "p", "--options", "[]"), 2, "expected a JSON object"),
         (("watch",), 2, "usage: tiebreak watch"),
         (("dance",), 2, "invalid choice"),
     ],

@@ -202,6 +202,14 @@ def test_a_large_file_goes_in_parts_and_becomes_an_import(small_parts, big, toke
     assert said[-1][:2] == (size, size)
 
 
+def test_options_go_with_an_upload_however_small(small_parts, pairs_file, token, monkeypatch):
+    monkeypatch.setattr(transfers, "SMALL", 1 << 20)
+    tus = Tus()
+    with answering(tus) as url, Tiebreak(url, token, retries=QUICK) as client:
+        client.import_file("tides", pairs_file, options={"mapping": {"prompt": "question"}})
+    assert tus.started == [{"mapping": {"prompt": "question"}, "upload": "u-1"}]
+
+
 def test_a_part_whose_answer_was_lost_is_not_sent_again(small_parts, big, token):
     tus, hung_up = Tus(), []
 

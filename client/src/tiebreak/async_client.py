@@ -11,7 +11,7 @@ import httpx
 from tiebreak import credentials
 from tiebreak.calls import Calls, Listing, id_of
 from tiebreak.errors import NetworkError
-from tiebreak.exchange import Fetch, Operation, Pause, Reply, Request, Result, Retries
+from tiebreak.exchange import Effect, Fetch, Operation, Pause, Reply, Result, Retries, Work
 from tiebreak.operations import Report
 from tiebreak.progress import bar
 from tiebreak.results import Annotation, Comparison, Item, Job, Project, RewardModel, Scores, Snapshot, Started
@@ -191,7 +191,7 @@ class AsyncTiebreak:
             query = found.next
 
     async def _run(self, operation: Operation[Result]) -> Result:
-        answer: Reply | None = None
+        answer: Any = None
         broken: NetworkError | None = None
         try:
             while True:
@@ -207,7 +207,9 @@ class AsyncTiebreak:
         finally:
             operation.close()
 
-    async def _carry_out(self, effect: Request | Fetch | Pause) -> Reply | None:
+    async def _carry_out(self, effect: Effect) -> Any:
+        if isinstance(effect, Work):
+            return await asyncio.to_thread(effect.do)
         if isinstance(effect, Pause):
             await asyncio.sleep(effect.seconds)
             return None

@@ -11,7 +11,7 @@ import httpx
 from tiebreak import credentials
 from tiebreak.calls import Calls, Listing, id_of
 from tiebreak.errors import NetworkError
-from tiebreak.exchange import Fetch, Operation, Pause, Reply, Request, Result, Retries
+from tiebreak.exchange import Effect, Fetch, Operation, Pause, Reply, Result, Retries, Work
 from tiebreak.operations import Report
 from tiebreak.progress import bar
 from tiebreak.results import Annotation, Comparison, Item, Job, Project, RewardModel, Scores, Snapshot, Started
@@ -188,7 +188,7 @@ class Tiebreak:
             query = found.next
 
     def _run(self, operation: Operation[Result]) -> Result:
-        answer: Reply | None = None
+        answer: Any = None
         broken: NetworkError | None = None
         try:
             while True:
@@ -204,7 +204,9 @@ class Tiebreak:
         finally:
             operation.close()
 
-    def _carry_out(self, effect: Request | Fetch | Pause) -> Reply | None:
+    def _carry_out(self, effect: Effect) -> Any:
+        if isinstance(effect, Work):
+            return effect.do()
         if isinstance(effect, Pause):
             time.sleep(effect.seconds)
             return None

@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     bring = command("import", _import, "Send a file of pairs, wait for its import and print the report.")
     bring.add_argument("file", type=Path, metavar="FILE")
     bring.add_argument("--project", required=True, metavar="SLUG")
+    bring.add_argument("--options", type=_object, metavar="JSON", help="what the import takes besides the file")
     bring.add_argument("--no-wait", action="store_true", help="print the job's id and leave")
     _common(bring)
     export = command("export", _export, "Make a snapshot, wait for it and download its files of one format.")
@@ -120,7 +121,7 @@ def _projects(options: argparse.Namespace) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     with Tiebreak.stored() as client:
-        started = client.import_file(options.project, options.file, progress=_shown(options))
+        started = client.import_file(options.project, options.file, options=options.options, progress=_shown(options))
         if options.no_wait:
             _print(json.dumps(dict(started.job.raw)) if options.json else started.job.id)
             return
@@ -198,6 +199,13 @@ def _items(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
 
 
 # --- Inside ---
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("expected a JSON object")
+    return value
 
 
 def _opened(name: str) -> IO[str]:

@@ -5,13 +5,14 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tiebreak import results
 from tiebreak.errors import ApiError, DownloadDamaged, NetworkError, NotFound, UnexpectedReply
-from tiebreak.exchange import BUSY, Fetch, Operation, Pause, Reply, Request, Retries, call, retry_after, segment
+from tiebreak.exchange import BUSY, Fetch, Operation, Pause, Reply, Request, Retries, Work, call, retry_after, segment
 from tiebreak.operations import Report, get, start
 from tiebreak.results import SnapshotFile, Started, decoded
 
@@ -168,7 +169,8 @@ def download(
     path = f"snapshots/{segment(snapshot_id)}/files/{segment(export_format)}/{segment(f'{split}.{extension}')}"
     for last in (False, True):
         yield from _fetch_rest(path, part, entry, retries, report)
-        if _sha256(part) == entry.sha256:
+        found: str = yield Work(partial(_sha256, part))
+        if found == entry.sha256:
             os.replace(part, to)
             return to
         part.unlink()  # a part from elsewhere, or a disk that lies: once more from the beginning
