@@ -1,8 +1,8 @@
 """The protocol without a network: operations are generators that say what to send and when to pause.
 
-An operation yields a `Request`, a `Fetch`, a `Pause` or a `Work`, and is sent what comes of it; a connection that breaks
-is thrown into it as `NetworkError`. The synchronous and the asynchronous client differ only in how they carry these
-out. Files on this machine are read and written by the operations themselves.
+An operation yields a `Request`, a `Fetch`, a `Pause` or a `Work`, and is sent what comes of it; a connection that
+breaks is thrown into it as `NetworkError`. The synchronous and the asynchronous client differ only in how they carry
+these out. Files on this machine are read and written by the operations themselves.
 """
 
 import json
