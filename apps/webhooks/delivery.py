@@ -8,7 +8,7 @@ the thread of the run touches the database; the threads of the pool only send.
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +35,9 @@ PAUSES = [5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 8 * 3600, 8 * 3600]
 JITTER = 0.2
 LONGEST_PAUSE = 12 * 3600
 """What Retry-After may ask for at most."""
+LOOK_SECONDS = 0.5
+"""How often a run looks for what has become due, while all receivers that it asked are still thinking."""
+GATHER_SECONDS = 0.01
 PARALLEL = 32
 PER_ENDPOINT = 4
 """Requests to one endpoint at a time: a slow one keeps four of the 32 threads, however much waits for it."""
@@ -73,20 +76,23 @@ def deliver_due(*, seconds: float = 60.0) -> int:
 
     Another run that is at work makes this one return at once.
     """
-    attempts, end = 0, time.monotonic() + seconds
+    attempts, end, look_again = 0, time.monotonic() + seconds, 0.0
     running: dict[Future[Outcome], Message] = {}
     with _alone() as alone, ThreadPoolExecutor(PARALLEL, thread_name_prefix="webhook") as pool:
         while alone:
-            if time.monotonic() < end and len(running) < PARALLEL:
+            now = time.monotonic()
+            if look_again <= now < end and len(running) < PARALLEL:
                 claimed = claim(limit=PARALLEL - len(running))
                 running |= {pool.submit(send, message): message for message in claimed}
-                attempts += len(claimed)
+                attempts, look_again = attempts + len(claimed), now + LOOK_SECONDS
             if not running:
                 break
-            # Not until one is done only: what has become due meanwhile need not wait for a slow receiver.
-            done, _others = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in done:
-                note(running.pop(future), _outcome(future))
+            wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            # Quick receivers answer together: what is done within a moment is stored together.
+            done, _others = wait(running, timeout=GATHER_SECONDS)
+            if done:
+                note_all([(running.pop(future), _outcome(future)) for future in done])
+                look_again = 0.0
     return attempts
 
 
@@ -164,8 +170,46 @@ def send(message: Message) -> Outcome:
     return Outcome(reply.status, said, shown, _seconds(reply.headers.get("retry-after", "")))
 
 
-def note(message: Message, outcome: Outcome) -> None:
-    """Store what became of an attempt; whoever has claimed or replayed the row meanwhile keeps it as it is.
+def note_all(sent: Sequence[tuple[Message, Outcome]]) -> None:
+    """Store what became of several attempts: what arrived in two statements, each failure by itself."""
+    arrived = [(message, outcome) for message, outcome in sent if not outcome.error]
+    if arrived:
+        _note_arrived(arrived)
+    for message, outcome in sent:
+        if outcome.error:
+            note_failure(message, outcome)
+
+
+@transaction.atomic
+def _note_arrived(sent: Sequence[tuple[Message, Outcome]]) -> None:
+    now = timezone.now()
+    endpoints = WebhookEndpoint.objects.filter(pk__in={message.endpoint for message, _outcome in sent})
+    endpoints.update(failures=0, failing_since=None, last_success_at=now)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _ARRIVED,
+            {
+                "now": now,
+                "ids": [message.delivery for message, _outcome in sent],
+                "attempts": [message.attempt for message, _outcome in sent],
+                "statuses": [outcome.status for _message, outcome in sent],
+                "replies": [outcome.reply for _message, outcome in sent],
+            },
+        )
+
+
+_ARRIVED = """
+UPDATE webhooks_webhookdelivery AS delivery
+SET state = 'delivered', finished_at = %(now)s, held_until = NULL, last_error = '',
+    last_status = sent.status, reply = sent.reply
+FROM unnest(%(ids)s::bigint[], %(attempts)s::integer[], %(statuses)s::integer[], %(replies)s::text[])
+    AS sent (id, attempt, status, reply)
+WHERE delivery.id = sent.id AND delivery.attempts = sent.attempt AND delivery.state = 'pending'
+"""
+
+
+def note_failure(message: Message, outcome: Outcome) -> None:
+    """Store that an attempt failed; what somebody has claimed or replayed meanwhile stays as it is.
 
     Lock order, as in the services: the endpoint, then its deliveries. Switching it off begins at the project, so it
     waits until this has committed.
@@ -176,10 +220,6 @@ def note(message: Message, outcome: Outcome) -> None:
         endpoint = WebhookEndpoint.objects.filter(pk=message.endpoint)
         row = WebhookDelivery.objects.waiting().filter(pk=message.delivery, attempts=message.attempt)
         said = {"last_status": outcome.status, "last_error": outcome.error, "reply": outcome.reply, "held_until": None}
-        if not outcome.error:
-            endpoint.update(failures=0, failing_since=None, last_success_at=now)
-            row.update(state=WebhookDelivery.State.DELIVERED, finished_at=now, **said)
-            return
         endpoint.update(failures=F("failures") + 1, failing_since=Coalesce("failing_since", Value(now)))
         if gone or message.attempt > len(PAUSES):
             row.update(state=WebhookDelivery.State.FAILED, finished_at=now, **said)

@@ -37,7 +37,7 @@ SWITCHED_OFF = "The webhook was switched off before this was delivered."
 
 @transaction.atomic
 def create_endpoint(
-    *, project: Project, actor: User, url: str, events: Sequence[str], description: str = ""
+    *, project: Project, actor: User | None, url: str, events: Sequence[str], description: str = ""
 ) -> tuple[WebhookEndpoint, str]:
     """Add an endpoint; return it with its secret, which is not shown again."""
     project = _lock(project)
