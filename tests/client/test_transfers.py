@@ -210,6 +210,17 @@ def test_options_go_with_an_upload_however_small(small_parts, pairs_file, token,
     assert tus.started == [{"mapping": {"prompt": "question"}, "upload": "u-1"}]
 
 
+def test_an_import_that_is_refused_needs_no_second_upload(small_parts, big, token):
+    tus, wrong = Tus(), [422]
+    with answering(lambda request: wrong.pop() if wrong and "imports" in request.path else tus(request)) as url:
+        client = Tiebreak(url, token, retries=QUICK)
+        with pytest.raises(tiebreak.InvalidInput):
+            client.import_file("tides", big, options={"mapping": {"prompt": "?"}})
+        client.import_file("tides", big, options={"mapping": {"prompt": "question"}})
+    assert (tus.created, len(tus.patches)) == (1, -(-big.stat().st_size // 10_000))
+    assert [each["mapping"] for each in tus.started] == [{"prompt": "question"}]
+
+
 def test_a_part_whose_answer_was_lost_is_not_sent_again(small_parts, big, token):
     tus, hung_up = Tus(), []
 

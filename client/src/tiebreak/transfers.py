@@ -35,22 +35,22 @@ def import_file(
     """
     imports, size = f"projects/{segment(slug)}/imports/", path.stat().st_size
     if size > SMALL or options:
+        note = _note_of(server, slug, path)
         try:
-            upload = yield from _upload(slug, path, size, retries, server=server, report=report)
+            upload = yield from _upload(slug, path, size, note, retries, report)
         except NotFound:
             if options:
                 raise
         else:
-            return (yield from start(imports, {**options, "upload": upload}, retries))
+            started = yield from start(imports, {**options, "upload": upload}, retries)
+            note.unlink(missing_ok=True)  # not before: an import that is refused needs no second upload
+            return started
     reply = yield from call(Request("POST", imports, upload=path, keyed=size <= SMALL), retries)
     return decoded(results.started, reply.json)
 
 
-def _upload(
-    slug: str, path: Path, size: int, retries: Retries, *, server: str, report: Report | None
-) -> Operation[str]:
+def _upload(slug: str, path: Path, size: int, note: Path, retries: Retries, report: Report | None) -> Operation[str]:
     """Send a file in parts; return the upload's id."""
-    note = _note_of(server, slug, path)
     address = yield from _begun(note, size, retries)
     if address is None:
         address = yield from _create(f"projects/{segment(slug)}/uploads/", path, size, retries)
@@ -79,7 +79,6 @@ def _upload(
             sent = now
     if report:
         report(size, size, "")
-    note.unlink(missing_ok=True)
     return urlsplit(address).path.rstrip("/").rpartition("/")[2]
 
 
