@@ -25,7 +25,7 @@ lint:
 	@./setup.sh embedded,worker,test,lint
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy apps config worker
+	.venv/bin/mypy apps config worker client/src/tiebreak
 	.venv/bin/djlint --quiet --check --lint templates
 	.venv/bin/lint-imports
 	.venv/bin/python manage.py makemigrations --check --dry-run
@@ -46,6 +46,7 @@ bench:
 	.venv/bin/python -m benchmarks.rest
 	.venv/bin/python -m benchmarks.queue
 	.venv/bin/python -m benchmarks.pages
+	.venv/bin/python -m benchmarks.webhooks
 
 bench-peer:
 	@./setup.sh embedded,worker,test

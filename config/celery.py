@@ -54,6 +54,8 @@ UPKEEP = (
     "tiebreak.expire_leases",
     "tiebreak.refresh_consensus",
     "tiebreak.check_retrain_policies",
+    "tiebreak.deliver_webhooks",
+    "tiebreak.forget_webhook_deliveries",
 )
 
 app = Celery("tiebreak")
@@ -86,5 +88,11 @@ app.conf.update(
         "expire-leases": {"task": "tiebreak.expire_leases", "schedule": 60.0},
         "refresh-consensus": {"task": "tiebreak.refresh_consensus", "schedule": 60.0},
         "check-retrain-policies": {"task": "tiebreak.check_retrain_policies", "schedule": settings.BEAT_POLICY_SECONDS},
+        "deliver-webhooks": {
+            "task": "tiebreak.deliver_webhooks",
+            "schedule": settings.BEAT_WEBHOOK_SECONDS,
+            "options": {"expires": 60},  # while no worker runs, messages do not pile up
+        },
+        "forget-webhook-deliveries": {"task": "tiebreak.forget_webhook_deliveries", "schedule": 3600.0},
     },
 )

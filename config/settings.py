@@ -38,6 +38,8 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = _secret_key()
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+"""Earlier keys: sessions made with them stay valid, and webhooks are signed for the secrets derived from them, too."""
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -52,6 +54,7 @@ INSTALLED_APPS = [
     "apps.labeling",
     "apps.prompts",
     "apps.jobs",
+    "apps.webhooks",
     "apps.projects",
     "apps.accounts",
     "apps.core",
@@ -136,6 +139,7 @@ JOB_MAX_ATTEMPTS = env.int("JOB_MAX_ATTEMPTS", 5)
 WORKER_SEEN_SECONDS = 60
 BEAT_RESEND_SECONDS = env.float("BEAT_RESEND_SECONDS", 10.0)
 BEAT_POLICY_SECONDS = env.float("BEAT_POLICY_SECONDS", 30.0)
+BEAT_WEBHOOK_SECONDS = env.float("BEAT_WEBHOOK_SECONDS", 2.0)
 SCORING_BATCH = env.int("SCORING_BATCH", 64)
 """Responses scored and stored between two progress reports: what a killed worker loses at most."""
 
@@ -254,6 +258,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "AssignmentState": "apps.labeling.models.Assignment.State",
         "JobState": "apps.jobs.models.Job.State",
+        "DeliveryState": "apps.webhooks.models.WebhookDelivery.State",
+        "WebhookEvent": "apps.webhooks.events.CHOICES",
         "QueueState": "apps.labeling.models.QueueItem.State",
         "RewardModelState": "apps.reward_models.models.RewardModel.State",
         "MemberRole": "apps.projects.models.Membership.Role",

@@ -15,6 +15,7 @@ urlpatterns = [
     path("", include("apps.projects.urls")),
     path("", include("apps.labeling.urls")),
     path("", include("apps.jobs.urls")),
+    path("", include("apps.webhooks.urls")),
     path("", include("apps.imports.urls")),
     path("", include("apps.exports.urls")),
     path("", include("apps.reward_models.urls")),

@@ -13,6 +13,7 @@ from apps.labeling import oversight_api_views as oversight
 from apps.projects import api_views as projects
 from apps.reward_models import api_views as reward_models
 from apps.signals import api_views as signals
+from apps.webhooks import api_views as webhooks
 
 PROJECT = "projects/<slug:slug>"
 
@@ -53,5 +54,11 @@ urlpatterns = [
     path(f"{PROJECT}/jobs/", jobs.ProjectJobList.as_view()),
     path("jobs/<str:id>/", jobs.JobDetail.as_view()),
     path("jobs/<str:id>/cancel/", jobs.JobCancel.as_view()),
+    path(f"{PROJECT}/webhooks/", webhooks.WebhookList.as_view()),
+    path(f"{PROJECT}/webhooks/<str:id>/", webhooks.WebhookDetail.as_view()),
+    path(f"{PROJECT}/webhooks/<str:id>/test/", webhooks.WebhookTest.as_view()),
+    path(f"{PROJECT}/webhooks/<str:id>/rotate/", webhooks.WebhookRotate.as_view()),
+    path(f"{PROJECT}/webhooks/<str:id>/deliveries/", webhooks.DeliveryList.as_view()),
+    path("webhook-deliveries/<str:id>/replay/", webhooks.DeliveryReplay.as_view()),
     re_path(r"", UnknownAddress.as_view()),
 ]

@@ -112,6 +112,19 @@ def fetch(
     raise RequestFailed(_("The server redirects too often."))
 
 
+def check_address(url: str) -> None:
+    """Raise AddressRefused for an address that can never be asked; what its name resolves to is checked when it is."""
+    address = _parsed(url)
+    host = address.raw_host.decode("ascii").strip("[]")
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    port = address.port or (443 if address.scheme == "https" else 80)
+    if not _allowed(host, port, [number]):
+        raise AddressRefused(_("%(host)s is not a public address, and the settings do not allow it.") % {"host": host})
+
+
 def is_public(address: _Address) -> bool:
     """Return whether an address is one of the internet's, and not of this machine, this network or a tunnel into it."""
     if isinstance(address, ipaddress.IPv6Address):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from apps.webhooks.events import IMPORT_FINISHED, SNAPSHOT_READY
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -13,14 +15,16 @@ class Kind:
     task: str
     queue: str
     label: str | Promise
+    finished: str = ""
+    """The event that webhooks tell when such a job succeeds, if there is one."""
 
 
 CPU, GPU = "cpu", "gpu"
 QUEUES = (CPU, GPU)
 
 KINDS = {
-    "import": Kind("tiebreak.import_pairs", CPU, _("Import")),
-    "snapshot": Kind("tiebreak.build_snapshot", CPU, _("Snapshot")),
+    "import": Kind("tiebreak.import_pairs", CPU, _("Import"), IMPORT_FINISHED),
+    "snapshot": Kind("tiebreak.build_snapshot", CPU, _("Snapshot"), SNAPSHOT_READY),
     "scoring": Kind("tiebreak.score_responses", GPU, _("Scoring")),
     "training": Kind("tiebreak.train_reward_model", GPU, _("Training")),
 }

@@ -21,6 +21,8 @@ from apps.core.errors import Conflict
 from apps.jobs.kinds import KINDS, QUEUES
 from apps.jobs.models import Job, WorkerSeen
 from apps.projects.models import Project
+from apps.webhooks.events import JOB_FAILED
+from apps.webhooks.services import emit
 from config.celery import app as celery_app
 
 logger = logging.getLogger(__name__)
@@ -80,10 +82,10 @@ def resend_unheld() -> int:
     sent, live = 0, live_queues()
     for job in Job.objects.unheld().order_by("id")[:500]:
         if job.attempt >= settings.JOB_MAX_ATTEMPTS:
-            _finish(
+            _give_up(
                 Job.objects.filter(pk=job.pk, fencing_token=job.fencing_token).unfinished(),
-                Job.State.FAILED,
-                error=f"The worker died {job.attempt} times on this job; see its log before starting it again.",
+                job.pk,
+                f"The worker died {job.attempt} times on this job; see its log before starting it again.",
             )
         elif job.state == Job.State.RUNNING or job.queue in live:
             send(job)
@@ -134,15 +136,17 @@ def storing(claim: Claim) -> Iterator[Job]:
         yield job
 
 
+@transaction.atomic
 def succeed(claim: Claim, *, result: dict[str, Any]) -> None:
     """Finish the job; call it inside `storing` so that results and state commit together."""
     if not _finish(_held(claim), Job.State.SUCCEEDED, result=result, done=F("total"), message=""):
         raise LeaseLost
+    _tell(claim.job_id)
 
 
 def fail(claim: Claim, *, error: str) -> None:
     """Finish the job with a sentence; a job that is no longer ours stays as it is."""
-    _finish(_held(claim), Job.State.FAILED, error=error)
+    _give_up(_held(claim), claim.job_id, error)
 
 
 def release_owned(*, owner: str) -> int:
@@ -197,6 +201,28 @@ def _held(claim: Claim) -> Any:
 
 def _finish(jobs: Any, state: str, **fields: Any) -> int:
     return int(jobs.update(state=state, finished_at=timezone.now(), lease_until=None, **fields))
+
+
+@transaction.atomic
+def _give_up(jobs: Any, job_id: int, error: str) -> None:
+    if _finish(jobs, Job.State.FAILED, error=error):
+        _tell(job_id)
+
+
+def _tell(job_id: int) -> None:
+    """Tell the project's webhooks how a job has ended: its ids and counts, and none of the texts that it met."""
+    job = Job.objects.select_related("project").get(pk=job_id)
+    event = KINDS[job.kind].finished if job.state == Job.State.SUCCEEDED else JOB_FAILED
+    if not event:
+        return
+    found = {**job.inputs, **(job.result or {})}
+    facts = {name: value for name, value in found.items() if name in KINDS or isinstance(value, int)}
+    emit(project=job.project, event=event, data={"job": str(job.pk), "kind": job.kind, **_as_ids(facts)})
+
+
+def _as_ids(facts: dict[str, Any]) -> dict[str, Any]:
+    """Write ids, which are named after a kind of job, as REST writes them: opaque strings."""
+    return {name: str(value) if name in KINDS else value for name, value in facts.items()}
 
 
 def _lease_end(now: datetime) -> datetime:

@@ -14,6 +14,8 @@ from django.utils import timezone
 from apps.labeling.models import Assignment, Consensus, QueueItem
 from apps.projects.models import Project
 from apps.projects.protocol import Protocol
+from apps.webhooks.events import CONSENSUS_REACHED
+from apps.webhooks.services import emit_each
 from worker.core.consensus import RULE_VERSION, Status, consensus
 from worker.core.consensus import Consensus as Outcome
 
@@ -40,7 +42,7 @@ def refresh_consensus(*, limit: int = 1000) -> int:
             | Q(status=Status.ESCALATED, annotation_count__gte=protocol.max_annotators)
         )
         ids = list(stuck.order_by("pk").values_list("pk", flat=True)[:limit])
-        settle(comparison_ids=ids, protocol=protocol)
+        settle(comparison_ids=ids, protocol=protocol, told=project)
         refreshed += len(ids)
         _follow_annotators(project, protocol.annotators)
         _follow_control_rate(project, protocol)
@@ -108,10 +110,10 @@ def _follow_control_rate(project: Project, protocol: Protocol) -> None:
 
 
 @transaction.atomic
-def settle(*, comparison_ids: Collection[int], protocol: Protocol) -> None:
+def settle(*, comparison_ids: Collection[int], protocol: Protocol, told: Project | None = None) -> None:
     """Recompute consensus from all current annotations (locks the queue items; four queries, however many)."""
     items = QueueItem.objects.select_for_update().filter(pk__in=comparison_ids).order_by("pk")
-    settle_locked(items=list(items), protocol=protocol)
+    settle_locked(items=list(items), protocol=protocol, told=told)
 
 
 # Each submission asks it, so it stands as text (`apps.core.rows`).
@@ -123,8 +125,12 @@ ORDER BY annotation.submitted_at, annotation.id
 """
 
 
-def settle_locked(*, items: Sequence[QueueItem], protocol: Protocol) -> None:
-    """Recompute consensus of items that the caller has locked (three queries; two when the queue stays as it is)."""
+def settle_locked(*, items: Sequence[QueueItem], protocol: Protocol, told: Project | None = None) -> None:
+    """Recompute consensus of items that the caller has locked (three queries; two when the queue stays as it is).
+
+    The webhooks of the project in `told` hear of what is settled for the first time; imports leave it out, because a
+    million labels that come along are one event.
+    """
     votes: dict[int, list[_Vote]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(_VOTES, {"comparisons": [item.pk for item in items]})
@@ -149,6 +155,26 @@ def settle_locked(*, items: Sequence[QueueItem], protocol: Protocol) -> None:
     Consensus.objects.bulk_create(
         settled, update_conflicts=True, unique_fields=["comparison"], update_fields=fields, batch_size=1000
     )
+    if told is not None:
+        _tell(told, [row for row, item in zip(settled, items, strict=True) if _is_news(row, item, votes[item.pk])])
+
+
+def _is_news(row: Consensus, item: QueueItem, votes: list["_Vote"]) -> bool:
+    """Say whether people have just come to an end with a comparison; leaving it out is no end of theirs."""
+    return row.settled_at is not None and item.state != QueueItem.State.CLOSED and not (votes and votes[0].settled_at)
+
+
+def _tell(project: Project, settled: Sequence[Consensus]) -> None:
+    said = [
+        {
+            "comparison": str(row.comparison_id),
+            "status": row.status,
+            "preference": row.outcome,
+            "annotation_count": row.annotation_count,
+        }
+        for row in settled
+    ]
+    emit_each(project=project, event=CONSENSUS_REACHED, data=said)
 
 
 def enough_flags(item: QueueItem, protocol: Protocol) -> str | None:

@@ -22,6 +22,8 @@ from apps.labeling.queue import count_open
 from apps.labeling.workloads import count_submission, lock_workload
 from apps.projects.models import GuidelineVersion, Project
 from apps.projects.protocol import UNSAFE, Protocol
+from apps.webhooks.events import ANNOTATION_SUBMITTED
+from apps.webhooks.services import emit
 
 MAX_DRAFT_CHARS = 200_000
 MAX_COUNTED = 10_000
@@ -286,9 +288,25 @@ def _submit(given: Assignment, answer: Answer) -> Annotation:
     annotation = _store(given, answer, revision, now)
     with connection.cursor() as cursor:
         cursor.execute(_CLOSE, {"assignment": given.pk})
+    _tell(given, annotation)
     if given.repeat_of_id is None:
-        settle_locked(items=[item], protocol=given.project.protocol)
+        settle_locked(items=[item], protocol=given.project.protocol, told=given.project)
     return annotation
+
+
+def _tell(given: Assignment, annotation: Annotation) -> None:
+    """Tell the project's webhooks of an answer: what this person said, and nothing of anybody else's."""
+    vote = annotation.vote
+    said = {
+        "annotation": str(annotation.pk),
+        "comparison": str(annotation.comparison_id),
+        "annotator": given.annotator.username,
+        "preference": "neither" if vote is None else vote,
+        "revision": annotation.revision,
+        "is_repeat": annotation.is_repeat,
+        "submitted_at": annotation.submitted_at.isoformat(),
+    }
+    emit(project=given.project, event=ANNOTATION_SUBMITTED, data=said)
 
 
 _LOCK = """

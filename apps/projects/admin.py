@@ -17,6 +17,10 @@ class ProjectAdmin(LeanAdmin):
     search_fields = ("name", "slug")
     readonly_fields = ("slug", "protocol_settings", "queue_order", "random_share", "created_at")
 
+    def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
+        """Write what was edited only: the rest may have changed since the page was opened."""
+        obj.save(update_fields=form.changed_data)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """A project without a guideline version is none."""
         return False

@@ -1,6 +1,7 @@
 """A project, its guideline versions, its members and its audit log."""
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -33,6 +34,13 @@ class Project(Created):
         help_text=_(
             "Part of the queue that is drawn at random, so that the labels stay usable for unbiased estimates."
         ),
+    )
+    webhook_events = ArrayField(
+        models.CharField(max_length=40),
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="What its webhooks subscribe to; kept here so that an event that nobody hears costs no query.",
     )
 
     def __str__(self) -> str:

@@ -25,6 +25,8 @@ from apps.projects.services import invalid, record
 from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
 from apps.signals.models import Scorer
 from apps.signals.services import run_scorer, use_for_queue
+from apps.webhooks.events import MODEL_PROMOTED, MODEL_REGISTERED
+from apps.webhooks.services import emit
 from worker.core.consensus import Status
 from worker.core.files import write_json
 from worker.core.splits import split_of
@@ -162,6 +164,8 @@ def register_version(
         )
         run.reward_model = model
         run.save(update_fields=["reward_model"])
+        said = {"reward_model": str(model.pk), "version": model.version, "training_run": str(run.pk)}
+        emit(project=project, event=MODEL_REGISTERED, data=said)
         if promote_it:
             promote(model=model, actor=None)
         succeed(claim, result={"reward_model": str(model.pk), "version": model.version, "promoted": promote_it})
@@ -212,6 +216,8 @@ def promote(*, model: RewardModel, actor: User | None) -> Job:
     model.save(update_fields=["state", "promoted_at", "decision"])
     use_for_queue(scorer=model.scorer)
     record(project=project, actor=actor, verb="promoted a reward model", version=model.version)
+    said = {"reward_model": str(model.pk), "version": model.version, "by": actor.username if actor else None}
+    emit(project=project, event=MODEL_PROMOTED, data=said)
     return run_scorer(scorer=model.scorer, created_by=actor)
 
 

@@ -23,6 +23,8 @@ from apps.prompts.models import Comparison
 from apps.reward_models.models import RewardModel, TrainingRun
 from apps.reward_models.services import start_training
 from apps.signals.models import Scorer, Signal
+from apps.webhooks.models import WebhookDelivery, WebhookEndpoint
+from apps.webhooks.services import send_test
 from tests.factories import ComparisonFactory, MembershipFactory, UserFactory, answer
 
 OTHER_PERSONS_WORDS = "@Response 1 is what Otto alone would call a splendid piece of marine engineering, says Otto."
@@ -65,6 +67,7 @@ class World:
     made: Import
     run: TrainingRun
     model: RewardModel
+    delivery: WebhookDelivery
 
     @property
     def job(self) -> Job:
@@ -119,7 +122,9 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     made = start_import_of_items(project=project, items=[{"prompt": "?"}], created_by=None)
     run = start_training(project=project)
     project.cohorts.create(name="Divers")
-    return World(project, comparison, assignment, annotation, scorer, snapshot, made, run, model)
+    endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
+    delivery = send_test(endpoint=endpoint)
+    return World(project, comparison, assignment, annotation, scorer, snapshot, made, run, model, delivery)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from apps.labeling.leasing import lease_next
 from apps.projects.models import Project
 from apps.reward_models.models import RewardModel, TrainingRun
 from apps.signals.models import Scorer
+from apps.webhooks.models import WebhookEndpoint
+from apps.webhooks.services import send_test
 from tests.factories import ComparisonFactory, MembershipFactory
 
 OPEN_TO_ALL = {"login", "logout", "livez", "readyz", "home", "tokens", "token-revoke", "schema", "docs", "docs-script"}
@@ -44,6 +46,8 @@ def things(project: Project) -> dict[str, object]:
     )
     assignment = lease_next(project=project, annotator=person, resume=True)
     run = TrainingRun.objects.create(project=project, recipe={}, snapshot=snapshot, job=job)
+    endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
+    delivery = send_test(endpoint=endpoint)
     rows = {
         "comparison": comparison,
         "snapshot": snapshot,
@@ -55,6 +59,9 @@ def things(project: Project) -> dict[str, object]:
         "training-run": run,
         "assignment": assignment,
         "cohort": project.cohorts.create(name="First"),
+        "webhook": endpoint,
+        "delivery": delivery,
+        "webhook-deliverie": delivery,  # what is left of "webhook-deliveries" without its s
     }
     return {
         "slug": project.slug,

@@ -13,6 +13,7 @@ from apps.jobs.services import forget_worker, note_worker, release_owned, resend
 from apps.labeling.consensus import refresh_consensus as settle_what_is_stuck
 from apps.labeling.leasing import expire_leases as give_back_overdue_leases
 from apps.reward_models.services import check_retrain_policies as start_due_trainings
+from apps.webhooks.delivery import deliver_due, forget_old
 from worker.processes import die_with_parent
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,18 @@ def refresh_consensus() -> None:
 def check_retrain_policies() -> None:
     """Start the trainings that are due."""
     start_due_trainings()
+
+
+@shared_task(name="tiebreak.deliver_webhooks")
+def deliver_webhooks() -> None:
+    """Send what webhooks have to tell."""
+    deliver_due()
+
+
+@shared_task(name="tiebreak.forget_webhook_deliveries")
+def forget_webhook_deliveries() -> None:
+    """Delete the log of what was sent a month ago."""
+    forget_old()
 
 
 @worker_process_init.connect

@@ -9,6 +9,7 @@ from apps.projects.access import LABELS, OVERSEES, SEES_RESULTS
 from apps.projects.models import Membership
 
 register = template.Library()
+WEBHOOKS = {"webhooks", "webhook", "webhook-rotate", "webhook-message"}
 
 
 @register.inclusion_tag("projects/partials/nav.html")
@@ -25,7 +26,7 @@ def project_nav(membership: Membership, here: str) -> dict[str, Any]:
         ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot"}),
         ("members", _("Members"), manages(membership), {"members", "cohorts", "cohort"}),
         ("guideline", _("Guideline"), True, {"guideline"}),
-        ("project-settings", _("Settings"), manages(membership), {"project-settings"}),
+        ("project-settings", _("Settings"), manages(membership), {"project-settings", *WEBHOOKS}),
     ]
     shown = [(name, text, here in names) for name, text, allowed, names in links if allowed]
     return {"project": membership.project, "links": shown}
