@@ -229,7 +229,7 @@ def _tables(votes: Votes, times: NDArray[Any], shared: bool = False) -> Floats:
     tables[:, range(width), range(width)] -= rows
     if shared:
         tables /= np.maximum(rows.sum(axis=1) - 1, 1)[:, None, None]
-    return (times.astype(np.float64) @ tables.reshape(len(rows), -1)).reshape(len(times), width, width)
+    return (times.astype(np.float64) @ tables.reshape(len(rows), width * width)).reshape(len(times), width, width)
 
 
 def _pairs(votes: Votes) -> Floats:
