@@ -56,8 +56,9 @@ def test_kappa_of_two_people_by_hand():
 
 
 def test_weighted_kappa_of_two_people_by_hand():
-    # One of four pairs is one step apart: 1/4 observed. Expected: 1/2·(1/2·1 + 1/4·4) + 1/4·1/2 + 1/4·(1/4·4 + 1/2) = 5/4
-    # with squares, and 1/2·(1/2 + 1/4·2) + 1/4·1/2 + 1/4·(1/4·2 + 1/2) = 7/8 without.
+    # One of four pairs is one step apart: 1/4 observed. Expected with squares
+    # 1/2·(1/2·1 + 1/4·4) + 1/4·1/2 + 1/4·(1/4·4 + 1/2) = 5/4, and without
+    # 1/2·(1/2 + 1/4·2) + 1/4·1/2 + 1/4·(1/4·2 + 1/2) = 7/8.
     assert cohen_kappa([1, 1, 2, 3], [1, 2, 2, 3], "quadratic") == pytest.approx(1 - 0.25 / 1.25)
     assert cohen_kappa([1, 1, 2, 3], [1, 2, 2, 3], "linear") == pytest.approx(1 - 0.25 / 0.875)
 

@@ -1,4 +1,4 @@
-"""Agreement of real votes against what their authors published, and against reference values (shared/data/README.md)."""
+"""Agreement of real votes against what their authors published, and reference values (shared/data/README.md)."""
 
 import csv
 import json

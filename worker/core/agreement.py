@@ -77,6 +77,8 @@ class Votes:
         order = [-1.0, 0.0, 1.0, None]
         signs = [None if value is None else float(np.sign(value)) for value in self.values]
         kept = [sign for sign in order if sign in signs]
+        if not kept:
+            return self
         rows = np.stack(
             [self.rows[:, [at for at, sign in enumerate(signs) if sign == each]].sum(axis=1) for each in kept], axis=1
         )

@@ -383,7 +383,7 @@ def annotator_figures(
     The busiest first. Remarks stand under Holm's correction for all tests of all people together.
     """
     people, person = np.unique(annotations.annotator, return_inverse=True)
-    everybody = np.array(sorted({*people.tolist(), *skips}), dtype=np.int64)
+    everybody = np.array(sorted({*people.tolist(), *repeats.annotator.tolist(), *skips}), dtype=np.int64)
     person = np.searchsorted(everybody, people)[person] if len(people) else person
     width = len(everybody)
 
