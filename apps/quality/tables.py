@@ -54,7 +54,9 @@ SHARES: list[tuple[str, Words, Words]] = [
     ("skipped", _("Skipped"), _("given back instead of answered")),
     ("flagged", _("Flagged"), _("given back as something that nobody should label")),
 ]
-"""A person's shares, in the order of the columns."""
+"""A person's shares, in the order of the table."""
+COLUMNS = [each for each in SHARES if each[0] not in {"short_justifications", "flagged"}]
+"""Those that the table of all people has room for."""
 
 REMARKS: dict[str, Words] = {
     "first_side": _("prefers what is shown first"),
@@ -89,15 +91,14 @@ def _by_stage(agreement: dict[str, Any], figures: list[tuple[str, Words, Words]]
 
 
 def annotator_rows(annotators: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return people with their shares in the order of the columns, and their remarks in words."""
-    return [
-        {
-            **person,
-            "shares": [person[name] for name, _name, _explanation in SHARES],
-            "said": [REMARKS[name] for name in person["remarks"]],
-        }
-        for person in annotators
-    ]
+    """Return people with their shares in the order of the columns."""
+    return [{**person, "shares": [person[name] for name, _name, _explanation in COLUMNS]} for person in annotators]
+
+
+def remarked(annotators: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], list[Words]]]:
+    """Return people with the remarks on them in words, those with most first."""
+    found = [(person, [REMARKS[name] for name in person["remarks"]]) for person in annotators if person["remarks"]]
+    return sorted(found, key=lambda each: -len(each[1]))
 
 
 def person_rows(person: dict[str, Any], annotators: Sequence[dict[str, Any]]) -> list[Row]:
@@ -117,7 +118,7 @@ def preference_rows(person: dict[str, Any], annotators: Sequence[dict[str, Any]]
     theirs = {name: sum(each["preferences"][name] for each in others) for name in PREFERENCES}
     totals = sum(mine.values()), sum(theirs.values())
     return [
-        (name, vars(share_of(mine[name], totals[0])), vars(share_of(theirs[name], totals[1])))
+        (name.replace("-", "−"), vars(share_of(mine[name], totals[0])), vars(share_of(theirs[name], totals[1])))
         for name in PREFERENCES
         if mine[name] or theirs[name]
     ]

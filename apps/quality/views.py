@@ -32,9 +32,10 @@ def quality(request: PageRequest, slug: str) -> HttpResponse:
         "stages": [found.agreement[stage] for stage in tables.STAGES],
         "share_rows": tables.share_rows(found.agreement),
         "coefficient_rows": tables.coefficient_rows(found.agreement),
-        "columns": tables.SHARES,
+        "columns": tables.COLUMNS,
         "page": page,
         "annotators": tables.annotator_rows(list(page)),
+        "remarked": tables.remarked(found.annotators),
     }
     return render(request, "quality/quality.html", context)
 
