@@ -41,7 +41,7 @@ _OF_ANNOTATION: dict[str, Column] = {
     "active_seconds": ("coalesce(annotation.active_seconds::float4, 'NaN')", "float4"),
     "characters": ("length(annotation.justification)", "int4"),
     "pasted": ("coalesce(annotation.pasted_characters::float4, 'NaN')", "float4"),
-    "text_hash": ("hashtextextended(lower(btrim(annotation.justification)), 0)", "int8"),
+    "text_hash": ("hashtextextended(btrim(annotation.justification), 0)", "int8"),
 }
 # A comparison has a consensus, if only a pending one, from its first annotation on.
 _COMPARISONS = """
