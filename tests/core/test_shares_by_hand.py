@@ -54,8 +54,9 @@ def test_holms_steps():
 def test_votes_on_one_unit_count_less_than_votes_on_many():
     hits = np.repeat([1, 0], 50)
     apart = share_by_unit(hits, np.arange(100))
-    # the variance of a ratio has units - 1 below: a hair wider than 100 independent votes
-    assert apart.interval == pytest.approx(share_of(50, 100).interval, abs=2e-3)
+    # the variance of a ratio has units - 1 below: as wide as 99 independent votes
+    half = 1.959964 / (1 + 3.841459 / 99) * sqrt(0.25 / 99 + 3.841459 / (4 * 99**2))
+    assert apart.interval == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
     # twenty units of five votes that are all alike: as good as twenty votes
     together = share_by_unit(hits, np.repeat(np.arange(20), 5))
     assert together.interval == pytest.approx(share_of(10, 20).interval, abs=6e-3)
