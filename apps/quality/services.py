@@ -18,6 +18,7 @@ from apps.quality.columns import read_annotations, read_repeats
 from apps.quality.models import QualityReport
 from worker.core import label_quality
 from worker.core.agreement import Agreement
+from worker.core.annotator_figures import annotator_figures
 from worker.core.consensus import Status
 from worker.core.label_quality import Annotations, Repeats
 
@@ -163,7 +164,7 @@ def _guideline_versions(project: Project, annotations: Annotations) -> list[dict
 
 
 def _annotators(project: Project, annotations: Annotations, repeats: Repeats) -> list[dict[str, Any]]:
-    rows = label_quality.annotator_figures(annotations, repeats, _skips(project))
+    rows = annotator_figures(annotations, repeats, _skips(project))
     people = User.objects.only("username", "imported_name").in_bulk([row.annotator for row in rows])
     preferences = [_preference_name(value) for value in label_quality.PREFERENCES]
     return [

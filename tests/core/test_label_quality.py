@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests.quality.simulation import simulate
+from worker.core.annotator_figures import annotator_figures
 from worker.core.label_quality import (
     Annotations,
     Repeats,
     agreement_stages,
-    annotator_figures,
     by_guideline,
     consistency,
     length_bias,

@@ -17,7 +17,7 @@ HEAVY = {"torch", "transformers", "safetensors", "tokenizers", "sentence_transfo
         "worker.core.training.recipe",
         "worker.core.metrics",
         "worker.core.pairs",
-        "worker.core.label_quality",
+        "worker.core.annotator_figures",
     ],
 )
 def test_a_light_module_loads_no_heavy_library(module: str) -> None:

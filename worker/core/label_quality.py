@@ -1,31 +1,24 @@
-"""What annotations say about themselves: agreement by stage, bias of positions and lengths, people; numpy only.
+"""What annotations say about themselves: agreement by stage, bias of positions and lengths; numpy only.
 
 A *side* is what a vote comes down to: response 1, response 2, a tie, or neither valid. A vote is *decisive* if it names
-one of the two responses. Nothing here says whether somebody is right: each figure is a share with an interval, and a
-remark where it is further from what is expected, or from what the others do, than chance explains.
+one of the two responses.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.agreement import Agreement, Estimate, agreement, categorised, tally
-from worker.core.shares import Share, different_shares, holm, share_by_unit, share_of, sign_test
+from worker.core.shares import Share, share_by_unit, share_of, sign_test
 
 PREFERENCES: tuple[float | None, ...] = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, None)
 OVERALL = "helpfulness"
 """The rating that stands for a whole response in HelpSteer2, and so can contradict the preference."""
 LENGTH_RATIOS = (1.25, 2.0, 4.0)
-LEAST_TESTED = 20
-"""So few answers of a person are not tested: an interval says enough about them."""
-LEAST_APART = 0.1
-"""A share that is closer than this to what it is compared with is no remark, however sure it is."""
-FALSE_ALARMS = 0.01
-"""In so many reports one of people who all work alike makes a remark about anybody."""
+"""Where one bucket of lengths ends: the longer response so many times as long as the other."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -92,7 +85,7 @@ class Annotations:
     @property
     def sides(self) -> Ints:
         """Return what each vote comes down to."""
-        return _sides(self.preference)
+        return sides_of(self.preference)
 
     @property
     def same_ratings(self) -> Floats:
@@ -147,7 +140,7 @@ def _stage(name: str, annotations: Annotations, chosen: Bools) -> Stage:
     numbers = preference[~np.isnan(preference)]
     votes = tally(annotations.comparison[chosen], categorised(preference, PREFERENCES), PREFERENCES)
     deviation = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
-    return Stage(name, _mean(numbers), deviation, agreement(votes))
+    return Stage(name, mean_of(numbers), deviation, agreement(votes))
 
 
 @dataclass(frozen=True)
@@ -286,7 +279,7 @@ def consistency(annotations: Annotations, attributes: Sequence[str]) -> Consiste
         equal_ratings=int((decisive & (gap == 0)).sum()),
         correlation=_correlation(annotations.preference[rated], gap[rated]),
         by_strength=[
-            StrengthGap(each, int(chosen.sum()), _mean(towards[chosen]))
+            StrengthGap(each, int(chosen.sum()), mean_of(towards[chosen]))
             for each in (1, 2, 3)
             for chosen in [decisive & (strengths == each)]
         ],
@@ -323,39 +316,14 @@ def by_guideline(annotations: Annotations) -> list[GuidelineFigures]:
                 first_side=share_of(int(annotations.first_side[shown].sum()), int(shown.sum())),
                 longer_side=share_by_unit(annotations.longer_side[lengths], annotations.comparison[lengths]),
                 neither=share_by_unit(neither, annotations.comparison[mine]),
-                mean_strength=_mean(np.abs(annotations.preference[mine & annotations.decisive])),
-                median_seconds=_median(annotations.active_seconds[mine]),
+                mean_strength=mean_of(np.abs(annotations.preference[mine & annotations.decisive])),
+                median_seconds=median_of(annotations.active_seconds[mine]),
             )
         )
     return found
 
 
-# --- People ---
-
-
-@dataclass(frozen=True)
-class AnnotatorFigures:
-    """One person's answers, in shares with intervals; `remarks` names what chance does not explain."""
-
-    annotator: int
-    annotations: int
-    imported: int
-    median_seconds: float | None
-    mean_seconds: float | None
-    agrees_with_others: Share
-    control_items: Share
-    agrees_with_self: Share
-    skipped: Share
-    flagged: Share
-    neither: Share
-    first_side: Share
-    longer_side: Share
-    same_ratings: Share
-    pasted: Share
-    short_justifications: Share
-    repeated_justifications: Share
-    preferences: list[int]
-    remarks: list[str] = field(default_factory=list)
+# --- Others ---
 
 
 def with_others(annotations: Annotations) -> tuple[Bools, Bools]:
@@ -375,149 +343,22 @@ def with_others(annotations: Annotations) -> tuple[Bools, Bools]:
     return judged, judged & (side == most)
 
 
-def annotator_figures(
-    annotations: Annotations, repeats: Repeats, skips: dict[int, tuple[int, int]]
-) -> list[AnnotatorFigures]:
-    """Return the figures of everybody who answered or skipped; `skips` are skipped and flagged by annotator.
-
-    The busiest first. Remarks stand under Holm's correction for all tests of all people together.
-    """
-    people, person = np.unique(annotations.annotator, return_inverse=True)
-    everybody = np.array(sorted({*people.tolist(), *repeats.annotator.tolist(), *skips}), dtype=np.int64)
-    person = np.searchsorted(everybody, people)[person] if len(people) else person
-    width = len(everybody)
-
-    def shares(used: Bools, hits: Bools, who: Ints = person) -> list[Share]:
-        counts, bases = np.bincount(who[used & hits], minlength=width), np.bincount(who[used], minlength=width)
-        return [share_of(count, of) for count, of in zip(counts.tolist(), bases.tolist(), strict=True)]
-
-    def numbers(used: Bools) -> Ints:
-        return np.bincount(person[used], minlength=width)
-
-    preference = annotations.preference
-    judged, agrees = with_others(annotations)
-    known = ~np.isnan(annotations.gold) & (annotations.gold != 0) & ~annotations.imported
-    measured = ~np.isnan(annotations.pasted)
-    written = annotations.characters > 0
-    ratings = annotations.same_ratings
-    usual = _median(annotations.characters[written].astype(np.float64)) or 0.0
-    again = np.searchsorted(everybody, repeats.annotator)
-    all_again = np.ones(len(again), dtype=np.bool_)
-    chosen = np.zeros((width, len(PREFERENCES)), dtype=np.int64)
-    np.add.at(chosen, (person, categorised(preference, PREFERENCES)), 1)
-    answered = numbers(np.ones(len(annotations), dtype=np.bool_)) + np.bincount(again, minlength=width)
-    columns: dict[str, list[Any]] = {
-        "annotations": chosen.sum(axis=1).tolist(),
-        "imported": numbers(annotations.imported).tolist(),
-        "agrees_with_others": shares(judged, agrees),
-        "control_items": shares(known, annotations.sides == _sides(annotations.gold)),
-        "agrees_with_self": shares(all_again, _sides(repeats.preference) == _sides(repeats.earlier), again),
-        "neither": shares(np.ones(len(annotations), dtype=np.bool_), np.isnan(preference)),
-        "first_side": shares(annotations.shown, annotations.first_side),
-        "longer_side": shares(annotations.of_two_lengths, annotations.longer_side),
-        "same_ratings": shares(~np.isnan(ratings), ratings == 1),
-        "pasted": shares(measured & written, 2 * annotations.pasted > annotations.characters),
-        "short_justifications": shares(written, 2 * annotations.characters < usual),
-        "repeated_justifications": shares(written, written & _seen_before(person, annotations.text_hash, written)),
-        "preferences": chosen.tolist(),
-    }
-    seconds = _by_person(person, annotations.active_seconds, width)
-    columns["median_seconds"] = [_median(each) for each in seconds]
-    columns["mean_seconds"] = [_mean(each) for each in seconds]
-    skipped = [skips.get(each, (0, 0)) for each in everybody.tolist()]
-    handled = [int(count) + given[0] for count, given in zip(answered, skipped, strict=True)]
-    columns["skipped"] = [share_of(given[0], of) for given, of in zip(skipped, handled, strict=True)]
-    columns["flagged"] = [share_of(given[1], of) for given, of in zip(skipped, handled, strict=True)]
-    columns["remarks"] = _remarks(columns, width)
-    rows = [
-        AnnotatorFigures(annotator=int(who), **{name: values[place] for name, values in columns.items()})
-        for place, who in enumerate(everybody)
-    ]
-    return sorted(rows, key=lambda row: (-row.annotations, row.annotator))
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What is asked of one share of a person: which remark it makes when it is higher, and when it is lower."""
-
-    share: str
-    higher: str = ""
-    lower: str = ""
-
-
-_AGAINST_THE_REST = (
-    _Question("longer_side", higher="longer_side", lower="shorter_side"),
-    _Question("agrees_with_others", lower="disagrees_with_others"),
-    _Question("control_items", lower="misses_control_items"),
-    _Question("agrees_with_self", lower="disagrees_with_self"),
-    _Question("same_ratings", higher="same_ratings"),
-    _Question("neither", higher="neither"),
-    _Question("pasted", higher="pasted"),
-    _Question("repeated_justifications", higher="repeated_justifications"),
-)
-
-
-def _remarks(columns: dict[str, list[Any]], width: int) -> list[list[str]]:
-    """Test every person: sides against a fair coin, everything else against all the others together."""
-    found: list[tuple[float, int, str]] = []
-    for who, share in enumerate(columns["first_side"]):
-        probability = sign_test(share.count, share.of)
-        if probability is not None and share.of >= LEAST_TESTED:
-            apart = share.share - 0.5
-            found.append((probability, who, _remark(apart, "first_side", "second_side")))
-    for question in _AGAINST_THE_REST:
-        column: list[Share] = columns[question.share]
-        count, of = sum(share.count for share in column), sum(share.of for share in column)
-        for who, share in enumerate(column):
-            probability = different_shares(share.count, share.of, count - share.count, of - share.of)
-            if probability is None or share.share is None or share.of < LEAST_TESTED:
-                continue
-            apart = share.share - (count - share.count) / (of - share.of)
-            found.append((probability, who, _remark(apart, question.higher, question.lower)))
-    remarks: list[list[str]] = [[] for _ in range(width)]
-    for sure, (_, who, name) in zip(holm([each[0] for each in found], FALSE_ALARMS), found, strict=True):
-        if sure and name:
-            remarks[who].append(name)
-    return remarks
-
-
-def _remark(apart: float, higher: str, lower: str) -> str:
-    if abs(apart) < LEAST_APART:
-        return ""
-    return higher if apart > 0 else lower
-
-
 # --- Small things ---
 
 
-def _sides(preference: Floats) -> Ints:
+def sides_of(preference: Floats) -> Ints:
+    """Return what each vote comes down to."""
     return np.where(np.isnan(preference), _NEITHER, np.sign(np.nan_to_num(preference)) + 1).astype(np.int64)
 
 
-def _seen_before(person: Ints, text_hash: Ints, written: Bools) -> Bools:
-    """Say which texts the same person has written before, in the order of the rows."""
-    seen = np.zeros(len(person), dtype=np.bool_)
-    places = np.flatnonzero(written)
-    order = places[np.lexsort((places, text_hash[places], person[places]))]
-    same = (person[order][1:] == person[order][:-1]) & (text_hash[order][1:] == text_hash[order][:-1])
-    seen[order[1:][same]] = True
-    return seen
-
-
-def _by_person(person: Ints, values: Floats, width: int) -> list[Floats]:
-    """Return the values that are not NaN, of each person."""
-    given = ~np.isnan(values)
-    order = np.argsort(person[given], kind="stable")
-    ends = np.cumsum(np.bincount(person[given], minlength=width))
-    return np.split(values[given][order], ends[:-1]) if width else []
-
-
-def _median(values: Floats) -> float | None:
+def median_of(values: Floats) -> float | None:
+    """Return the median of the values that are not NaN; None without any."""
     given = values[~np.isnan(values)]
     return float(np.median(given)) if len(given) else None
 
 
-def _mean(values: Floats) -> float | None:
+def mean_of(values: Floats) -> float | None:
+    """Return the mean; None without values."""
     return float(values.mean()) if len(values) else None
 
 
