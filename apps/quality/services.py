@@ -210,12 +210,12 @@ _SHARES = (
 
 def annotator_table(annotators: Sequence[dict[str, Any]]) -> list[list[Any]]:
     """Return the annotators as rows under a header: each share with its count, its base and its interval."""
-    header: list[Any] = ["annotator", "annotations", "imported", "median_seconds", "mean_seconds"]
+    header: list[Any] = ["id", "annotator", "annotations", "imported", "median_seconds", "mean_seconds"]
     for name in _SHARES:
         header += [name, f"{name}_count", f"{name}_of", f"{name}_low", f"{name}_high"]
     rows = [[*header, "remarks"]]
     for person in annotators:
-        row: list[Any] = [person[name] for name in header[:5]]
+        row: list[Any] = [person[name] for name in header[:6]]
         for name in _SHARES:
             share = person[name]
             row += [share["share"], share["count"], share["of"], *(share["interval"] or (None, None))]
