@@ -47,6 +47,7 @@ bench:
 	.venv/bin/python -m benchmarks.queue
 	.venv/bin/python -m benchmarks.pages
 	.venv/bin/python -m benchmarks.webhooks
+	.venv/bin/python -m benchmarks.quality
 
 bench-peer:
 	@./setup.sh embedded,worker,test

@@ -51,6 +51,7 @@ INSTALLED_APPS = [
     "apps.imports",
     "apps.exports",
     "apps.signals",
+    "apps.quality",
     "apps.labeling",
     "apps.prompts",
     "apps.jobs",

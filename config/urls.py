@@ -14,6 +14,7 @@ urlpatterns = [
     path("", include("apps.accounts.urls")),
     path("", include("apps.projects.urls")),
     path("", include("apps.labeling.urls")),
+    path("", include("apps.quality.urls")),
     path("", include("apps.jobs.urls")),
     path("", include("apps.webhooks.urls")),
     path("", include("apps.imports.urls")),

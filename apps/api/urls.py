@@ -11,6 +11,7 @@ from apps.jobs import api_views as jobs
 from apps.labeling import api_views as labeling
 from apps.labeling import oversight_api_views as oversight
 from apps.projects import api_views as projects
+from apps.quality import api_views as quality
 from apps.reward_models import api_views as reward_models
 from apps.signals import api_views as signals
 from apps.webhooks import api_views as webhooks
@@ -39,6 +40,7 @@ urlpatterns = [
     path(f"{PROJECT}/cohorts/", oversight.CohortList.as_view()),
     path("cohorts/<str:id>/", oversight.CohortDetail.as_view()),
     path(f"{PROJECT}/annotations/", labeling.AnnotationList.as_view()),
+    path(f"{PROJECT}/quality/", quality.QualityDetail.as_view()),
     path(f"{PROJECT}/snapshots/", exports.SnapshotList.as_view()),
     path("snapshots/<str:id>/", exports.SnapshotDetail.as_view()),
     path("snapshots/<str:id>/files/<str:export_format>/<str:file>", exports.SnapshotFile.as_view()),

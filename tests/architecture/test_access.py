@@ -69,6 +69,7 @@ def things(project: Project) -> dict[str, object]:
         "export_format": "annotations",
         "split": "train",
         "file": "train.jsonl",
+        "annotator_id": person.pk,
         **{f"{name}_id": row.pk for name, row in rows.items()},
     }
 

@@ -12,7 +12,13 @@ HEAVY = {"torch", "transformers", "safetensors", "tokenizers", "sentence_transfo
 
 @pytest.mark.parametrize(
     "module",
-    ["worker.core.conversation", "worker.core.training.recipe", "worker.core.metrics", "worker.core.pairs"],
+    [
+        "worker.core.conversation",
+        "worker.core.training.recipe",
+        "worker.core.metrics",
+        "worker.core.pairs",
+        "worker.core.annotator_figures",
+    ],
 )
 def test_a_light_module_loads_no_heavy_library(module: str) -> None:
     code = f"import sys, {module}; print(' '.join(name for name in sys.modules))"

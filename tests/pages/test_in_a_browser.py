@@ -424,7 +424,7 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(annotator, open_
     screen = {"width": width, "height": height}
     page = open_page(manager, "/", bypass_csp=True, color_scheme=scheme, viewport=screen)
     paths = ["", "queue/", "my-work/", "comparisons/", f"comparisons/{pair.pk}/", "reward-models/", "snapshots/"]
-    paths += ["flags/", "cohorts/", "settings/", f"cohorts/{project.cohorts.create(name='First').pk}/"]
+    paths += ["flags/", "quality/", "cohorts/", "settings/", f"cohorts/{project.cohorts.create(name='First').pk}/"]
     paths += ["members/", "guideline/", "queue/?open=guideline", "queue/?open=skip", "queue/?open=keys"]
     for path in ["/", "/account/tokens/", *(f"/projects/tides/{path}" for path in paths)]:
         page.goto(path)

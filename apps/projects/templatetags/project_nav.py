@@ -22,6 +22,7 @@ def project_nav(membership: Membership, here: str) -> dict[str, Any]:
         ("my-work", _("My work"), labels, {"my-work"}),
         ("comparisons", _("Comparisons"), results, {"comparisons", "comparison"}),
         ("flags", _("Flags"), membership.role in OVERSEES, {"flags"}),
+        ("quality", _("Quality"), results, {"quality", "quality-annotator"}),
         ("reward-models", _("Reward models"), results, {"reward-models", "training-run"}),
         ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot"}),
         ("members", _("Members"), manages(membership), {"members", "cohorts", "cohort"}),
