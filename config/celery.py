@@ -54,6 +54,7 @@ UPKEEP = (
     "tiebreak.expire_leases",
     "tiebreak.refresh_consensus",
     "tiebreak.check_retrain_policies",
+    "tiebreak.forget_requests",
 )
 
 app = Celery("tiebreak")
@@ -86,5 +87,6 @@ app.conf.update(
         "expire-leases": {"task": "tiebreak.expire_leases", "schedule": 60.0},
         "refresh-consensus": {"task": "tiebreak.refresh_consensus", "schedule": 60.0},
         "check-retrain-policies": {"task": "tiebreak.check_retrain_policies", "schedule": settings.BEAT_POLICY_SECONDS},
+        "forget-requests": {"task": "tiebreak.forget_requests", "schedule": 600.0},
     },
 )

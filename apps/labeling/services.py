@@ -20,7 +20,7 @@ from apps.labeling.models import Annotation, Assignment, Draft, QueueItem, Workl
 from apps.labeling.oversight import close_locked
 from apps.labeling.queue import count_open
 from apps.labeling.workloads import count_submission, lock_workload
-from apps.projects.access import LABELS, is_id
+from apps.projects.access import LABELS, is_id, is_open_to
 from apps.projects.models import GuidelineVersion, Project
 from apps.projects.protocol import UNSAFE, Protocol
 from apps.prompts.models import Comparison
@@ -207,7 +207,7 @@ def get_assignment(*, user: User, assignment_id: Any) -> Assignment:
         if not user.is_superuser:
             rows = rows.filter(project__memberships__user=user, project__memberships__role__in=LABELS)
         assignment = rows.filter(pk=assignment_id, annotator=user).first()
-    if assignment is None:
+    if assignment is None or not is_open_to(user, assignment.project_id):
         raise gone()
     assignment.annotator = user
     return assignment

@@ -1,13 +1,14 @@
 """A project with one of everything, and clients that speak for each person."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from apps.accounts.models import User
+from apps.accounts.models import ApiToken, User
 from apps.accounts.services import create_token
 from apps.core.artifacts import store_folder
 from apps.exports.models import Snapshot
@@ -33,8 +34,11 @@ MODEL_FILES = {"config.json": b'{"num_labels": 1}', "weights/model.safetensors":
 class Api:
     """One person's token, or nobody's."""
 
-    def __init__(self, user: User | None, scope: str = "write") -> None:
-        headers = {"Authorization": f"Token {create_token(user=user, name='test', scope=scope)[1]}"} if user else {}
+    def __init__(self, user: User | None, scope: str = "write", projects: Sequence[str] | None = None) -> None:
+        headers = {}
+        if user is not None:
+            self.token, key = create_token(user=user, name="test", scope=scope, projects=projects)
+            headers = {"Authorization": f"Token {key}"}
         self.client = Client(headers=headers)
 
     def call(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
@@ -65,6 +69,7 @@ class World:
     made: Import
     run: TrainingRun
     model: RewardModel
+    token: ApiToken
 
     @property
     def job(self) -> Job:
@@ -119,7 +124,8 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     made = start_import_of_items(project=project, items=[{"prompt": "?"}], created_by=None)
     run = start_training(project=project)
     project.cohorts.create(name="Divers")
-    return World(project, comparison, assignment, annotation, scorer, snapshot, made, run, model)
+    token, _key = create_token(user=otto, name="Otto's", scope="write")
+    return World(project, comparison, assignment, annotation, scorer, snapshot, made, run, model, token)
 
 
 @pytest.fixture
