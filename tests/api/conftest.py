@@ -35,11 +35,11 @@ class Api:
     """One person's token, or nobody's."""
 
     def __init__(self, user: User | None, scope: str = "write", projects: Sequence[str] | None = None) -> None:
-        headers = {}
+        self.headers: dict[str, str] = {}
         if user is not None:
             self.token, key = create_token(user=user, name="test", scope=scope, projects=projects)
-            headers = {"Authorization": f"Token {key}"}
-        self.client = Client(headers=headers)
+            self.headers = {"Authorization": f"Token {key}"}
+        self.client = Client(headers=self.headers)
 
     def call(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         """Send a request; `body` is JSON, or bytes as they are."""
