@@ -1,6 +1,6 @@
 """schemathesis makes requests from the schema, right ones and wrong ones: no crash, and no reply it does not describe.
 
-The run is bounded and always the same; `SCHEMATHESIS_EXAMPLES=200 make test PYTEST_ARGS="-k schemathesis"` looks longer,
+The run is bounded and always the same. `SCHEMATHESIS_EXAMPLES=200 make test PYTEST_ARGS="-k schemathesis"` looks longer
 and at other requests each time.
 """
 
@@ -74,7 +74,13 @@ def one_connection() -> Iterator[None]:
 def known_parts(path: str, world: World) -> dict[str, str]:
     """Return the parameters of an address that lead to something that is there."""
     route = path.removeprefix("/api/v1/")
-    for name, kind in (("slug", "slug"), ("username", "path"), ("id", "str"), ("export_format", "str"), ("file", "str")):
+    for name, kind in (
+        ("slug", "slug"),
+        ("username", "path"),
+        ("id", "str"),
+        ("export_format", "str"),
+        ("file", "str"),
+    ):
         route = route.replace(f"{{{name}}}", f"<{kind}:{name}>")
     asked, filled = route.split("/"), address(route, world).split("/")
     return {part[1:-1].split(":")[1]: filled[place] for place, part in enumerate(asked) if part.startswith("<")}
@@ -86,7 +92,9 @@ def test_every_operation_is_tried(schema: Any) -> None:
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
 @pytest.mark.parametrize("who", WHO)
-def test_schemathesis(request: pytest.FixtureRequest, schema: Any, world: World, who: str, mode: GenerationMode) -> None:
+def test_schemathesis(
+    request: pytest.FixtureRequest, schema: Any, world: World, who: str, mode: GenerationMode
+) -> None:
     headers = {}
     if who != "nobody":
         api = Api(request.getfixturevalue(who), scope="admin")
