@@ -5,6 +5,7 @@ from itertools import chain
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.views import LoginView
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.html import format_html_join
@@ -62,7 +63,7 @@ def tokens(request: PageRequest) -> HttpResponse:
             form = TokenForm(user=request.user)
         else:
             status = 422
-    mine = list(ApiToken.objects.filter(user=request.user).order_by("revoked_at", "-id"))
+    mine = list(ApiToken.objects.filter(user=request.user).order_by(F("revoked_at").asc(nulls_first=True), "-id"))
     slugs = slugs_by_id(user=request.user, tokens=mine)
     rows = [(token, token.slugs(slugs)) for token in mine]
     return render(request, "accounts/tokens.html", {"form": form, "key": key, "rows": rows}, status=status)

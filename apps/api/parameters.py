@@ -1,8 +1,6 @@
 """Query parameters: what the schema describes is known, all else is an error; and `fields`, which every GET has."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from django.http import HttpRequest
@@ -25,6 +23,9 @@ class Known:
     fields: tuple[str, ...]
 
 
+_KNOWN: dict[tuple[type, str], Known] = {}
+
+
 class KnownParameters(BasePermission):
     """Refuse a query parameter that does not exist, in silence of which somebody would read a whole list as a part.
 
@@ -36,8 +37,7 @@ class KnownParameters(BasePermission):
         values = request.query_params
         if not values or not hasattr(view, str(request.method).lower()):
             return True
-        view_class: Hashable = type(view)
-        known = known_parameters(view_class, "GET" if request.method == "HEAD" else str(request.method))
+        known = known_parameters(type(view), "GET" if request.method == "HEAD" else str(request.method))
         unknown = sorted(set(values) - known.names)
         if unknown:
             listed = f"known are {', '.join(sorted(known.names))}" if known.names else "it takes none"
@@ -48,9 +48,15 @@ class KnownParameters(BasePermission):
         return True
 
 
-@cache
-def known_parameters(view_class: Hashable, method: str) -> Known:
+def known_parameters(view_class: type, method: str) -> Known:
     """Return what the schema says about an operation (looked up once in a process)."""
+    known = _KNOWN.get((view_class, method))
+    if known is None:
+        known = _KNOWN[view_class, method] = _look_up(view_class, method)
+    return known
+
+
+def _look_up(view_class: type, method: str) -> Known:
     view, schema = described(view_class, method)
     declared = [each for each in schema.get_override_parameters() if isinstance(each, OpenApiParameter)]
     names = {each.name for each in declared if each.location == OpenApiParameter.QUERY}

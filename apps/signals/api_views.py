@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import Filter, ListView
 from apps.core.errors import FieldError, InvalidInput
+from apps.core.selection import selected_fields
 from apps.jobs.api_views import accepted
 from apps.jobs.serializers import AcceptedSerializer
 from apps.labeling.models import QueueItem
@@ -116,15 +117,29 @@ class ScorerRun(APIView):
 
 
 class SignalList(ListView):
-    """The raw signals of a project, per response, with the version of their scorer; for managers and researchers."""
+    """The signals of a project, raw and shaped, with the version of their scorer; for managers and researchers."""
 
     serializer_class = SignalSerializer
+    shaped: dict[int, float] = {}
     filters = {"scorer": Filter("scorer_id", is_id=True), "response": Filter("response_id", is_id=True)}
 
     def get_queryset(self) -> QuerySet[Signal]:
-        """Return the signals with their scorers."""
+        """Return the signals with their scorers, and with the prompts of their responses."""
         project = get_project(self.request.user, self.kwargs["slug"], *SEES_RESULTS)
-        return Signal.objects.of_project(project).select_related("scorer")
+        signals = Signal.objects.of_project(project).select_related("scorer", "response")
+        return signals.defer("scorer__config", "response__text")
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """Return a page, and shape its values if they are asked for (one query)."""
+        page = super().paginate_queryset(queryset)
+        names = selected_fields(self.request._request)
+        if names is None or "shaped" in names:
+            self.shaped = services.shaped_values(page or [])
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """Add the shaped values of the page."""
+        return {**super().get_serializer_context(), "shaped": self.shaped}
 
 
 def _queue_signals(project: Project, comparisons: list[Comparison]) -> dict[str, Any]:
