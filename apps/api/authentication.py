@@ -10,6 +10,7 @@ from apps.accounts.models import ApiToken, User
 from apps.api.callers import identify
 
 READ, WRITE = ApiToken.Scope.READ, ApiToken.Scope.WRITE
+MAY: dict[str, str] = {READ: "read", WRITE: "read and write"}
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -40,5 +41,5 @@ class ScopedPermission(BasePermission):
         if not isinstance(request.auth, ApiToken):
             return True
         needed = getattr(view, "scope", None) or (READ if request.method in SAFE_METHODS else WRITE)
-        self.message = f"This token may only {request.auth.scope}; create one with the scope {needed}."
+        self.message = f"This token may only {MAY[request.auth.scope]}; create one with the scope {needed}."
         return request.auth.allows(needed)

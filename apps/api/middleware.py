@@ -20,6 +20,13 @@ VARY = ("Authorization", "Cookie", "Accept")
 SAFE = frozenset({"GET", "HEAD"})
 
 
+class LengthRequired(AppError):
+    """The body comes in chunks, which our web server's interface would read as no body at all."""
+
+    status = 411
+    title = "Length required"
+
+
 class ApiMiddleware:
     """Innermost, so that a request is charged once and the reply it sees is the one that the view made."""
 
@@ -45,6 +52,8 @@ class ApiMiddleware:
     def _answer(self, request: HttpRequest) -> HttpResponse:
         caller = identify(request)
         try:
+            if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
+                raise LengthRequired("Send the length of the body in Content-Length; chunked bodies are not read.")
             if request.method == "POST" and caller.owner and idempotency.HEADER in request.headers:
                 response = idempotency.once(request, caller.owner, self.get_response)
             else:

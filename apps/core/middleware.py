@@ -21,10 +21,7 @@ class RequestIdMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Pass the request on and say its name in the reply."""
         name = request_ids.begin(request.headers.get(request_ids.HEADER, ""))
-        try:
-            response = self.get_response(request)
-        finally:
-            request_ids.end()
+        response = self.get_response(request)
         response.headers[request_ids.HEADER] = name
         return response
 

@@ -11,20 +11,18 @@ _current: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def begin(given: str) -> str:
-    """Name the request: as the caller or a proxy did, if that is a plain word, so that their logs and ours agree."""
+    """Name the request: as the caller or a proxy did, if that is a plain word, so that their logs and ours agree.
+
+    The name stays until the thread's next request, because Django logs an error after all middleware is done.
+    """
     name = given if _GIVEN.match(given) else secrets.token_hex(8)
     _current.set(name)
     return name
 
 
 def current() -> str:
-    """Return the name of the request that this thread works on, or "" outside of one."""
+    """Return the name of the request that this thread works on, or "" where there was none."""
     return _current.get()
-
-
-def end() -> None:
-    """Forget the name: the thread goes on with something else."""
-    _current.set("")
 
 
 class RequestIdFilter(logging.Filter):

@@ -81,6 +81,11 @@ def test_a_host_that_we_are_not_is_a_problem():
     assert Client().get("/login/", headers={"Host": "evil.example"}).headers["Content-Type"].startswith("text/html")
 
 
+def test_a_body_without_a_length_is_411_and_not_taken_for_none(manager):
+    reply = Api(manager).post("projects/", b"", headers={"Transfer-Encoding": "chunked"}, CONTENT_LENGTH="")
+    assert "Content-Length" in problem(reply, 411)["detail"]
+
+
 # --- Entity tags and caches ---
 
 
