@@ -230,10 +230,12 @@ IMAGE_FETCHES = env.int("IMAGE_FETCHES", 3)
 # --- How much one caller may ask for (apps.core.allowances); 0 is without a limit ---
 API_RATE_LIMIT = env.int("API_RATE_LIMIT", 12_000)
 """Requests a minute of one token, or of one person's browser."""
-API_RATE_LIMIT_ANONYMOUS = env.int("API_RATE_LIMIT_ANONYMOUS", 300)
+API_RATE_LIMIT_ANONYMOUS = env.int("API_RATE_LIMIT_ANONYMOUS", 1200)
 """Requests a minute from one address by whoever does not say who they are."""
 FAILED_SIGN_INS = env.int("FAILED_SIGN_INS", 30)
-"""Wrong passwords, and wrong tokens, from one address in ten minutes."""
+"""Wrong passwords from one address in ten minutes."""
+FAILED_TOKENS = env.int("FAILED_TOKENS", 600)
+"""Wrong tokens from one address in ten minutes; a key has 256 random bits, so this is against noise, not luck."""
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 """Proxies of ours in front of the web server: so many entries of X-Forwarded-For, from the right, are believed."""
 

@@ -61,7 +61,7 @@ def _with_token(request: HttpRequest, key: str) -> Caller:
 def _wrong(request: HttpRequest, detail: str) -> Caller:
     """Charge the address for a token that opens nothing: whoever tries keys gets few, and its own keys still work."""
     address = network_of(client_address(request))
-    left = _checked(spend(f"guess:{address}", Limit("wrong-token", settings.FAILED_SIGN_INS, GUESSING)))
+    left = _checked(spend(f"guess:{address}", Limit("wrong-token", settings.FAILED_TOKENS, GUESSING)))
     return Caller("", left=left, wrong=AuthenticationFailed(detail))
 
 

@@ -110,7 +110,7 @@ def test_without_a_limit_nothing_is_counted_and_nothing_said(manager, settings):
 
 @pytest.mark.django_db
 def test_whoever_tries_tokens_is_stopped_and_their_neighbours_are_not(manager, settings):
-    settings.FAILED_SIGN_INS = 2
+    settings.FAILED_TOKENS = 2
     api = Api(manager)
 
     def guess(number):

@@ -194,7 +194,7 @@ def test_what_needs_the_scope_admin_is_closed_to_write(world, manager):
     assert seen == 3
 
 
-@pytest.mark.parametrize("person", [*PEOPLE, "superuser"])
+@pytest.mark.parametrize("person", ["manager", "annotator", "superuser"])
 def test_a_token_of_another_project_knows_nothing_of_this_one(request, world, person):
     user = request.getfixturevalue(person)
     elsewhere = MembershipFactory(project=ProjectFactory(slug="elsewhere"), user=user, role="manager").project
@@ -204,12 +204,9 @@ def test_a_token_of_another_project_knows_nothing_of_this_one(request, world, pe
     assert api.post("projects/", {"slug": "new", "name": "New"}).status_code == 403
     told = {"username": "otto", "role": "manager", "kind": "reward_model", "name": "x", "reason": "pii"}
     for route in ROUTES:
-        for method in METHODS if route not in OPEN_TO_ALL_SIGNED_IN else ():
-            for body in ({}, told):
-                reply = api.call(method, address(route, world), body)
-                assert reply.status_code == (404 if method in CASES[route] or method == "HEAD" else 405) or (
-                    method == "HEAD" and reply.status_code == 405
-                ), (method, route, reply.status_code)
+        for method in filter(walked, METHODS) if route not in OPEN_TO_ALL_SIGNED_IN else ():
+            status = api.call(method, address(route, world), told).status_code
+            assert status == (404 if method in CASES[route] else 405), (method, route)
 
 
 def test_nobody_gets_anything(world):
