@@ -57,9 +57,10 @@ class ComparisonList(ListView):
         return rows.select_related("queue_item", "consensus").defer("reference", "metadata")
 
     def paginate_queryset(self, queryset: Any) -> Any:
-        """Return a page, and look up its signals for those who may see them (two queries)."""
+        """Return a page, and look up its signals for those who may see them and want to (two queries)."""
         page = super().paginate_queryset(queryset)
-        if self.membership.role in SEES_RESULTS:
+        names = selected_fields(self.request._request)
+        if self.membership.role in SEES_RESULTS and (names is None or "signals" in names):
             self.signals = _queue_signals(self.membership.project, page or [])
         return page
 

@@ -46,7 +46,7 @@ class ComparisonSerializer(serializers.Serializer[Comparison]):
         """Leave `signals` out for those who may not see them."""
         values = super().to_representation(instance)
         if "scorer" not in self.context:
-            del values["signals"]
+            values.pop("signals", None)
         return values
 
     def get_annotation_count(self, comparison: Comparison) -> int:

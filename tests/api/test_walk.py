@@ -11,6 +11,7 @@ from django.urls import URLPattern
 from django.urls.resolvers import RoutePattern
 
 from apps.api import urls
+from apps.api.parameters import known_parameters
 from tests.api.conftest import SIGNAL_VALUE, Api, World, problem
 from tests.factories import ComparisonFactory, MembershipFactory, ProjectFactory
 
@@ -263,6 +264,25 @@ def test_no_query_parameter_crashes(world, manager):
             for value in ("%00", "%ED%A0%80", "9" * 400, "../../etc"):
                 reply = api.get(f"{filled}?{name}={value}")
                 assert reply.status_code < 500, (route, name, value)
+
+
+@pytest.mark.parametrize("person", ["manager", "reviewer"])
+def test_every_get_can_be_cut_down_to_any_of_its_fields(request, world, person):
+    api = Api(request.getfixturevalue(person), scope="admin")
+    cut = 0
+    for pattern in urls.urlpatterns[:-1]:
+        route = str(pattern.pattern)
+        case = CASES[route].get("GET")
+        if case is None or not case.allows(person):
+            continue
+        for name in known_parameters(pattern.callback.cls, "GET").fields:
+            reply = api.get(f"{address(route, world)}?fields={name}")
+            assert reply.status_code == 200, (route, name)
+            body = reply.json()
+            for row in body.get("results", [body]):
+                assert set(row) <= {name}, (route, name)
+            cut += 1
+    assert cut > 30
 
 
 SECRETS = {
