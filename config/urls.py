@@ -21,3 +21,8 @@ urlpatterns = [
     path("", include("apps.exports.urls")),
     path("", include("apps.reward_models.urls")),
 ]
+
+handler400 = "apps.api.problems.bad_request"
+handler403 = "apps.api.problems.permission_denied"
+handler404 = "apps.api.problems.page_not_found"
+handler500 = "apps.api.problems.server_error"

@@ -1,11 +1,20 @@
 """Admin of people and API tokens."""
 
 from django.contrib import admin
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.admin import UserAdmin
 from django.http import HttpRequest
 
+from apps.accounts.forms import SignInForm
 from apps.accounts.models import ApiToken, User
 from apps.core.admin import LeanAdmin
+
+
+class AdminSignInForm(SignInForm, AdminAuthenticationForm):
+    """The admin's sign-in, which says so, too, when this address has failed too often."""
+
+
+admin.site.login_form = AdminSignInForm
 
 
 @admin.register(User)
@@ -25,7 +34,16 @@ class ApiTokenAdmin(LeanAdmin):
     list_filter = ("scope",)
     list_select_related = ("user",)
     search_fields = ("name", "user__username")
-    readonly_fields = ("user", "name", "scope", "created_at", "last_used_at")
+    readonly_fields = (
+        "user",
+        "name",
+        "scope",
+        "created_at",
+        "last_used_at",
+        "last_used_from",
+        "project_ids",
+        "made_by",
+    )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """A key is shown to its owner alone."""

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from rest_framework.authentication import BaseAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from apps.accounts.models import ApiToken, User
-from apps.accounts.services import note_token_use
+from apps.api.callers import identify
 
-SCHEMES = (b"token", b"bearer")
+READ, WRITE = ApiToken.Scope.READ, ApiToken.Scope.WRITE
+MAY: dict[str, str] = {READ: "read", WRITE: "read and write"}
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -18,16 +18,10 @@ class TokenAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
         """Return the person and the token; None without such a header, so that a session may speak."""
-        scheme, *rest = get_authorization_header(request).split() or [b""]
-        if scheme.lower() not in SCHEMES:
-            return None
-        if len(rest) != 1:
-            raise AuthenticationFailed("The header must look like this: Authorization: Token <key>")
-        token = ApiToken.objects.usable(rest[0].decode("latin-1"))
-        if token is None:
-            raise AuthenticationFailed("The token is unknown, has expired, or was revoked.")
-        note_token_use(token=token)
-        return token.user, token
+        caller = identify(request._request)
+        if caller.wrong is not None:
+            raise caller.wrong
+        return None if caller.token is None else (caller.token.user, caller.token)
 
     def authenticate_header(self, request: Request) -> str:
         """Return what a 401 asks for."""
@@ -35,13 +29,19 @@ class TokenAuthentication(BaseAuthentication):
 
 
 class ScopedPermission(BasePermission):
-    """Let in everybody who is signed in; a token that may only read does not write."""
+    """Let in everybody who is signed in, and a token as far as its scope goes.
 
-    message = "This token may only read; create one with the scope write."
+    Reading needs the scope read and anything else write; a view that names a `scope` needs that for everything.
+    """
 
     def has_permission(self, request: Request, view: Any) -> bool:
         """Say whether the request may go on."""
         if not request.user.is_authenticated:
             return False
-        writes = request.method not in SAFE_METHODS
-        return not isinstance(request.auth, ApiToken) or request.auth.allows(writes=writes)
+        if not isinstance(request.auth, ApiToken):
+            return True
+        needed = getattr(view, "scope", None) or (READ if request.method in SAFE_METHODS else WRITE)
+        if request.auth.allows(needed):
+            return True
+        self.message = f"This token may only {MAY[request.auth.scope]}; create one with the scope {needed}."
+        return False

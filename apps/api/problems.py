@@ -6,14 +6,16 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
-from django.http import Http404, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.utils.functional import Promise
+from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView, set_rollback
 
+from apps.core import request_ids
 from apps.core.errors import AppError, FieldError, Forbidden, InvalidInput, NotFound
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ def problem_response(error: Exception, context: dict[str, Any]) -> JsonResponse:
     headers = dict(getattr(error, "headers", {}))
     match error:
         case AppError():
-            return _problem(error.status, error.title, error.detail, error.errors, headers)
+            return app_problem(error)
         case exceptions.ValidationError():
             errors = list(_field_errors(error.detail))
             detail = errors[0].detail if len(errors) == 1 else "Some fields are not valid."
@@ -65,11 +67,57 @@ def problem_response(error: Exception, context: dict[str, Any]) -> JsonResponse:
         case RequestDataTooBig():
             return _problem(413, "Body too large", "The body is too large.")
         case SuspiciousOperation() | UnreadablePostError():
-            return _problem(400, "The body cannot be read", "The request cannot be read.")
+            return _unreadable()
     request = context["request"]
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
     got_request_exception.send(sender=type(context["view"]), request=request._request)
-    return _problem(500, "Internal error", "Something went wrong on the server; its log has the details.")
+    return _internal()
+
+
+def app_problem(error: AppError) -> JsonResponse:
+    """Translate an error that services raise."""
+    return _problem(error.status, error.title, error.detail, error.errors, getattr(error, "headers", None))
+
+
+# --- What goes wrong outside of the API's views: in a middleware, or before any view is found ---
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a request that Django refuses to read, such as one for a host that we are not."""
+    return _unreadable() if _is_api(request) else defaults.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a PermissionDenied that no view has caught."""
+    if _is_api(request):
+        return _problem(403, Forbidden.title, "This is not allowed.")
+    return defaults.permission_denied(request, exception)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a Http404 that no view has caught."""
+    if _is_api(request):
+        return _problem(404, NotFound.title, "There is no such thing.")
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer what nobody expected; Django has logged it."""
+    return _internal() if _is_api(request) else defaults.server_error(request)
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path_info.startswith("/api/")
+
+
+def _unreadable() -> JsonResponse:
+    return _problem(400, "The body cannot be read", "The request cannot be read.")
+
+
+def _internal() -> JsonResponse:
+    name = request_ids.current()
+    where = f"its log has the details under {name}" if name else "its log has the details"
+    return _problem(500, "Internal error", f"Something went wrong on the server; {where}.")
 
 
 def _problem(

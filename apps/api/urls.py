@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
+from apps.accounts import api_views as accounts
 from apps.api.docs_views import DocsView
 from apps.api.problems import UnknownAddress
 from apps.exports import api_views as exports
@@ -21,6 +22,8 @@ PROJECT = "projects/<slug:slug>"
 urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", DocsView.as_view(), name="docs"),
+    path("tokens/", accounts.TokenList.as_view()),
+    path("tokens/<str:id>/", accounts.TokenDetail.as_view()),
     path("projects/", projects.ProjectList.as_view()),
     path(f"{PROJECT}/", projects.ProjectDetail.as_view()),
     path(f"{PROJECT}/members/", projects.MemberList.as_view()),

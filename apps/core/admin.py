@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from apps.core.models import Allowance
+
 
 class ReadOnlyAdmin(admin.ModelAdmin):
     """Rows that the product writes and nobody edits: look, search, filter."""
@@ -30,3 +32,11 @@ class LeanAdmin(admin.ModelAdmin):
 
     list_per_page = 50
     show_full_result_count = False
+
+
+@admin.register(Allowance)
+class AllowanceAdmin(ReadOnlyAdmin):
+    """Who has asked how much lately."""
+
+    list_display = ("key", "full_at")
+    search_fields = ("key",)

@@ -1,4 +1,4 @@
-"""What every list of the REST API shares: filters by allow-list."""
+"""What every list of the REST API shares: filters by allow-list, and only the fields that were asked for."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from rest_framework import generics
 
 from apps.core.errors import FieldError, InvalidInput
 from apps.core.json_values import why_unstorable
+from apps.core.selection import selected_fields
 
 MAX_ID_DIGITS = 18
 
@@ -33,23 +34,28 @@ class Filter:
 
 
 class ListView(generics.ListAPIView[Any]):
-    """A paginated list; a query parameter that is not in `filters` is an error, not silence."""
+    """A paginated list with `filters` by allow-list; a parameter that is none of them is refused before it is read."""
 
     filters: ClassVar[Mapping[str, Filter]] = {}
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Apply the filters of the request."""
-        known = {*self.filters, *getattr(self.paginator, "query_params", ())}
-        values = self.request.query_params
+        values = {name: self.request.query_params[name] for name in self.filters if name in self.request.query_params}
         errors = [
-            FieldError(f"/{name}", f"There is no such filter; known are {', '.join(sorted(known))}.")
-            for name in sorted(set(values) - known)
-        ]
-        errors += [
             FieldError(f"/{name}", problem)
-            for name in sorted(set(values) & set(self.filters))
-            if (problem := self.filters[name].why_not(values[name]))
+            for name, value in sorted(values.items())
+            if (problem := self.filters[name].why_not(value))
         ]
         if errors:
             raise InvalidInput("The list cannot be filtered like this.", errors)
-        return queryset.filter(**{self.filters[name].lookup: values[name] for name in values if name in self.filters})
+        return queryset.filter(**{self.filters[name].lookup: value for name, value in values.items()})
+
+    def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the serializer without the fields that were not asked for: they are not even computed."""
+        serializer: Any = super().get_serializer(*args, **kwargs)
+        names = selected_fields(self.request._request)
+        if names is not None:
+            fields = getattr(serializer, "child", serializer).fields
+            for name in set(fields) - names:
+                del fields[name]
+        return serializer

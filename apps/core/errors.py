@@ -53,3 +53,15 @@ class Conflict(AppError):
 
     status = 409
     title = _("Conflict")
+
+
+class TooMany(AppError):
+    """Somebody asks more often than they may; `retry_after` says in how many seconds it is worth another try."""
+
+    status = 429
+    title = _("Too many requests")
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        self.headers = {"Retry-After": str(retry_after)}

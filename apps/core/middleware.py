@@ -1,4 +1,4 @@
-"""The language of an answer, and the page for an AppError that reached the edge."""
+"""The name of a request, the language of an answer, and the page for an AppError that reached the edge."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,22 @@ from django.middleware.locale import LocaleMiddleware
 from django.shortcuts import render
 from django.utils import translation
 
+from apps.core import request_ids
 from apps.core.errors import AppError
+
+
+class RequestIdMiddleware:
+    """Name every request, outermost, so that whatever goes wrong further in is logged under that name."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Pass the request on and say its name in the reply."""
+        name = request_ids.begin(request.headers.get(request_ids.HEADER, ""))
+        response = self.get_response(request)
+        response.headers[request_ids.HEADER] = name
+        return response
 
 
 class LanguageMiddleware(LocaleMiddleware):

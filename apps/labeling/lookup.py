@@ -6,7 +6,7 @@ from apps.accounts.models import User
 from apps.core.rows import Columns, fetch_row
 from apps.labeling.leasing import gone
 from apps.labeling.models import Assignment
-from apps.projects.access import LABELS, is_id
+from apps.projects.access import LABELS, is_id, is_open_to
 from apps.projects.models import GuidelineVersion, Project
 from apps.prompts.models import Comparison, Prompt, Response
 
@@ -45,7 +45,7 @@ def get_assignment(*, user: User, assignment_id: Any) -> Assignment:
         raise gone()
     who = {"user": user.pk, "anywhere": user.is_superuser, "roles": [role.value for role in LABELS]}
     found = fetch_row(_MINE, {"assignment": int(assignment_id), **who}, _ASSIGNMENT, _PROJECT, _GUIDELINE)
-    if found is None:
+    if found is None or not is_open_to(user, found[0].project_id):
         raise gone()
     assignment: Assignment
     assignment, assignment.project, assignment.guideline_version = found

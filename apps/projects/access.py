@@ -39,6 +39,8 @@ def get_membership(user: User | AnonymousUser, slug: str, *roles: Role) -> Membe
         if user.is_superuser and (membership is None or membership.role not in roles):
             project = Project.objects.filter(slug=slug).first()
             membership = Membership(project=project, user=user, role=Role.MANAGER) if project else None
+        if membership is not None and not is_open_to(user, membership.project_id):
+            membership = None
     if membership is None:
         raise NotFound(_("There is no such project, or you are not a member of it."))
     if membership.role not in roles:
@@ -69,6 +71,11 @@ def get_owned(user: User | AnonymousUser, rows: QuerySet[Owned], object_id: str,
     except NotFound:
         raise missing from None
     return row
+
+
+def is_open_to(user: User, project_id: int) -> bool:
+    """Say whether the token of this request, if there is one, is for this project: else it does not exist for it."""
+    return user.only_projects is None or project_id in user.only_projects
 
 
 def is_id(text: str) -> bool:

@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import Filter, ListView
 from apps.core.errors import FieldError, InvalidInput
+from apps.core.selection import selected_fields
 from apps.jobs.api_views import accepted
 from apps.jobs.serializers import AcceptedSerializer
 from apps.labeling.models import QueueItem
@@ -56,9 +57,10 @@ class ComparisonList(ListView):
         return rows.select_related("queue_item", "consensus").defer("reference", "metadata")
 
     def paginate_queryset(self, queryset: Any) -> Any:
-        """Return a page, and look up its signals for those who may see them (two queries)."""
+        """Return a page, and look up its signals for those who may see them and want to (two queries)."""
         page = super().paginate_queryset(queryset)
-        if self.membership.role in SEES_RESULTS:
+        names = selected_fields(self.request._request)
+        if self.membership.role in SEES_RESULTS and (names is None or "signals" in names):
             self.signals = _queue_signals(self.membership.project, page or [])
         return page
 
@@ -116,15 +118,29 @@ class ScorerRun(APIView):
 
 
 class SignalList(ListView):
-    """The raw signals of a project, per response, with the version of their scorer; for managers and researchers."""
+    """The signals of a project, raw and shaped, with the version of their scorer; for managers and researchers."""
 
     serializer_class = SignalSerializer
+    shaped: dict[int, float] = {}
     filters = {"scorer": Filter("scorer_id", is_id=True), "response": Filter("response_id", is_id=True)}
 
     def get_queryset(self) -> QuerySet[Signal]:
-        """Return the signals with their scorers."""
+        """Return the signals with their scorers, and with the prompts of their responses."""
         project = get_project(self.request.user, self.kwargs["slug"], *SEES_RESULTS)
-        return Signal.objects.of_project(project).select_related("scorer")
+        signals = Signal.objects.of_project(project).select_related("scorer", "response")
+        return signals.defer("scorer__config", "response__text")
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """Return a page, and shape its values if they are asked for (one query)."""
+        page = super().paginate_queryset(queryset)
+        names = selected_fields(self.request._request)
+        if names is None or "shaped" in names:
+            self.shaped = services.shaped_values(page or [])
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """Add the shaped values of the page."""
+        return {**super().get_serializer_context(), "shaped": self.shaped}
 
 
 def _queue_signals(project: Project, comparisons: list[Comparison]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class ComparisonSerializer(serializers.Serializer[Comparison]):
         """Leave `signals` out for those who may not see them."""
         values = super().to_representation(instance)
         if "scorer" not in self.context:
-            del values["signals"]
+            values.pop("signals", None)
         return values
 
     def get_annotation_count(self, comparison: Comparison) -> int:
@@ -124,13 +124,28 @@ class NewScorerSerializer(StrictSerializer):
     name = TextField(required=False, max_length=120)
 
 
+class ShapedSerializer(serializers.Serializer[Any]):
+    """Bounded and centred forms of a raw value."""
+
+    preference_as_reward = serializers.FloatField(
+        allow_null=True,
+        help_text="From 0 to 1: how likely it beats another scored response to the same prompt; null if it is alone.",
+    )
+
+
 class SignalSerializer(serializers.Serializer[Signal]):
-    """What a scorer measured on a response, as it was measured."""
+    """What a scorer measured on a response; the context has the shaped values by signal."""
 
     id = serializers.CharField()
     scorer = serializers.CharField(source="scorer_id")
     scorer_name = serializers.CharField(source="scorer.name")
     response = serializers.CharField(source="response_id")
     value = serializers.FloatField(help_text="Raw, as measured.")
+    shaped = serializers.SerializerMethodField(help_text="Derived from raw values when it is read.")
     input_hash = serializers.CharField(help_text="SHA-256 of what was scored: prompt and response.")
     created_at = serializers.DateTimeField()
+
+    @extend_schema_field(ShapedSerializer)
+    def get_shaped(self, signal: Signal) -> dict[str, float | None]:
+        """Return the shaped values."""
+        return {"preference_as_reward": self.context.get("shaped", {}).get(signal.pk)}

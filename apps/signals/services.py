@@ -1,5 +1,6 @@
 """Score what has not been scored, store raw signals once, and order the queue by them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from apps.projects.services import invalid, record
 from apps.prompts.models import Response
 from apps.signals.models import Scorer, Signal
 from worker.core.conversation import content_hash, prompt_text
+from worker.core.shaping import preference_as_reward
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,30 @@ class Measured:
     response_id: int
     value: float
     input_hash: str
+
+
+def shaped_values(signals: Sequence[Signal]) -> dict[int, float]:
+    """Return preference as reward by signal, against the other responses to its prompt that its scorer has scored.
+
+    A response that is alone has no such value. The signals come with their responses; one query.
+    """
+    prompts = {signal.response.prompt_id for signal in signals}
+    scorers = {signal.scorer_id for signal in signals}
+    scored = (
+        Signal.objects.filter(scorer__in=scorers, response__prompt__in=prompts) if signals else Signal.objects.none()
+    )
+    beside: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
+    for scorer, prompt, response, value in scored.values_list(
+        "scorer_id", "response__prompt_id", "response_id", "value"
+    ):
+        beside[scorer, prompt][response] = value
+    shaped = {}
+    for signal in signals:
+        values = beside[signal.scorer_id, signal.response.prompt_id]
+        others = [value for response, value in values.items() if response != signal.response_id]
+        if others:
+            shaped[signal.pk] = preference_as_reward(signal.value, others)
+    return shaped
 
 
 def run_scorer(*, scorer: Scorer, created_by: User | None = None) -> Job:

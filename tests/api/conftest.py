@@ -1,13 +1,14 @@
 """A project with one of everything, and clients that speak for each person."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from apps.accounts.models import User
+from apps.accounts.models import ApiToken, User
 from apps.accounts.services import create_token
 from apps.core.artifacts import store_folder
 from apps.exports.models import Snapshot
@@ -35,9 +36,12 @@ MODEL_FILES = {"config.json": b'{"num_labels": 1}', "weights/model.safetensors":
 class Api:
     """One person's token, or nobody's."""
 
-    def __init__(self, user: User | None, scope: str = "write") -> None:
-        headers = {"Authorization": f"Token {create_token(user=user, name='test', scope=scope)[1]}"} if user else {}
-        self.client = Client(headers=headers)
+    def __init__(self, user: User | None, scope: str = "write", projects: Sequence[str] | None = None) -> None:
+        self.headers: dict[str, str] = {}
+        if user is not None:
+            self.token, key = create_token(user=user, name="test", scope=scope, projects=projects)
+            self.headers = {"Authorization": f"Token {key}"}
+        self.client = Client(headers=self.headers)
 
     def call(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         """Send a request; `body` is JSON, or bytes as they are."""
@@ -68,6 +72,7 @@ class World:
     run: TrainingRun
     model: RewardModel
     delivery: WebhookDelivery
+    token: ApiToken
 
     @property
     def job(self) -> Job:
@@ -124,7 +129,8 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     project.cohorts.create(name="Divers")
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
-    return World(project, comparison, assignment, annotation, scorer, snapshot, made, run, model, delivery)
+    token, _key = create_token(user=otto, name="Otto's", scope="write")
+    return World(project, comparison, assignment, annotation, scorer, snapshot, made, run, model, delivery, token)
 
 
 @pytest.fixture

@@ -1,12 +1,18 @@
 """Cursors name ids, so that writes between two pages neither repeat nor skip what was there."""
 
+import threading
+
 import pytest
+from django.db import connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from apps.api.pagination import decode_cursor, encode_cursor
 from apps.core.errors import InvalidInput
 from apps.prompts.models import Comparison
 from tests.api.conftest import Api, pointers
-from tests.factories import ComparisonFactory
+from tests.api.test_walk import undone
+from tests.factories import ComparisonFactory, MembershipFactory
 
 pytestmark = pytest.mark.django_db
 PATH = "projects/tides/comparisons/"
@@ -111,3 +117,75 @@ def test_a_list_costs_the_same_for_one_row_and_for_many(api, project, django_ass
     ComparisonFactory.create_batch(10, project=project)
     with django_assert_num_queries(4):
         api.get(PATH)
+
+
+# --- Nothing is skipped or read twice, whoever writes meanwhile ---
+
+WRITES = st.lists(st.tuples(st.sampled_from(["add", "delete"]), st.integers(0, 30)), max_size=4)
+
+
+@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(between=st.lists(WRITES, max_size=8), size=st.integers(1, 4), backwards=st.booleans())
+def test_whatever_is_written_between_pages_what_stays_is_read_once_and_in_order(api, project, between, size, backwards):
+    """Between any two pages rows come and go anywhere in the list, what was read and what was not yet."""
+    with undone():
+        there = [ComparisonFactory(project=project).pk for _ in range(9)]
+        stayed, steps = set(there), iter(between)
+        address = f"/api/v1/{PATH}?page_size={size}&fields=id"
+        if backwards:
+            address += f"&cursor={encode_cursor(('before', max(there) + 1))}"
+        seen = []
+        for _ in range(60):
+            page = read(api, address)
+            ids = [int(row["id"]) for row in page["results"]]
+            seen = ids + seen if backwards else seen + ids
+            address = page["previous" if backwards else "next"]
+            if address is None:
+                break
+            for what, place in next(steps, ()):
+                if what == "add":
+                    ComparisonFactory(project=project)
+                elif there:
+                    gone = there.pop(place % len(there))
+                    stayed.discard(gone)
+                    Comparison.objects.filter(pk=gone).delete()
+        assert address is None, "The list has no end."
+        assert seen == sorted(set(seen))
+        assert stayed <= set(seen)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reader_beside_writers_reads_what_stays_exactly_once(project, manager):
+    """Two writers insert and delete all the time, each in transactions of their own, while somebody pages."""
+    api = Api(manager)
+    stays = {ComparisonFactory(project=project).pk for _ in range(40)}
+    other = MembershipFactory().project
+    stop, written = threading.Event(), [0, 0]
+
+    def write(number):
+        try:
+            while not stop.is_set():
+                row = ComparisonFactory(project=project if written[number] % 3 else other)
+                if written[number] % 2:
+                    row.delete()
+                written[number] += 1
+        finally:
+            connection.close()
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(5):
+            seen, address = [], f"/api/v1/{PATH}?page_size=3&fields=id"
+            while address and len(seen) < 2000:
+                page = read(api, address)
+                seen += [int(row["id"]) for row in page["results"]]
+                address = page["next"] if not stays <= set(seen) or len(seen) < 60 else None
+            assert seen == sorted(set(seen))
+            assert stays <= set(seen)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join(20)
+    assert min(written) > 5

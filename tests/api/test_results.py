@@ -59,7 +59,8 @@ def test_comparisons_are_filtered_by_known_fields_only(world, manager):
     api = Api(manager)
     states = {state: len(api.get(f"{COMPARISONS}?state={state}").json()["results"]) for state in ("open", "complete")}
     assert states == {"open": 1, "complete": 8}
-    assert pointers(api.get(f"{COMPARISONS}?gold=1&state=x")) == ["/gold", "/state"]
+    assert pointers(api.get(f"{COMPARISONS}?gold=1&pages=x")) == ["/gold", "/pages"]
+    assert pointers(api.get(f"{COMPARISONS}?state=x")) == ["/state"]
     assert pointers(api.get(f"{COMPARISONS}?external_id=%00")) == ["/external_id"]
     assert pointers(api.get(f"{COMPARISONS}?format=xml")) == ["/format"]
     assert api.get(f"{COMPARISONS}?external_id=%FF").json()["results"] == []
@@ -153,6 +154,22 @@ def test_signals_are_raw_values_with_their_scorer(world, researcher):
     assert body["value"] == SIGNAL_VALUE
     assert (body["scorer"], body["scorer_name"]) == (str(world.scorer.pk), "Reward model 1")
     assert (body["response"], body["input_hash"]) == (str(world.comparison.response_1_id), "a" * 64)
+
+
+def test_signals_are_shaped_against_the_other_responses_to_their_prompt(world, researcher, django_assert_num_queries):
+    api, path = Api(researcher), "projects/tides/signals/"
+    assert api.get(path).json()["results"][0]["shaped"] == {"preference_as_reward": None}  # it is alone
+    response = world.comparison.response_2
+    Signal.objects.create(scorer=world.scorer, response=response, value=SIGNAL_VALUE - 1, input_hash="b" * 64)
+    other = Scorer.objects.create(project=world.project, name="Another", kind="reward_model")
+    Signal.objects.create(scorer=other, response=response, value=900, input_hash="c" * 64)  # another's scale
+    with django_assert_num_queries(4):  # token, membership, page, the values beside it
+        rows = api.get(path).json()["results"]
+    shaped = [row["shaped"]["preference_as_reward"] for row in rows]
+    assert shaped[:2] == pytest.approx([0.7310586, 0.2689414], abs=1e-6)  # a margin of one
+    assert shaped[2] is None
+    with django_assert_num_queries(3):
+        assert api.get(f"{path}?fields=value").status_code == 200
 
 
 def test_signals_are_filtered_by_scorer_and_response(world, manager):

@@ -43,7 +43,7 @@ def test_every_operation_may_answer_with_a_problem_and_needs_a_token(generated):
 def test_filters_and_cursors_are_described(generated):
     operation = yaml.safe_load(generated)["paths"]["/api/v1/projects/{slug}/comparisons/"]["get"]
     names = {parameter["name"] for parameter in operation["parameters"]}
-    assert names == {"slug", "cursor", "page_size", "state", "external_id"}
+    assert names == {"slug", "cursor", "page_size", "state", "external_id", "fields"}
 
 
 def test_the_replies_of_submit_say_which_is_which(generated):

@@ -1,7 +1,8 @@
-"""Every address × person × method: no crash, no way in for strangers, and nothing an annotator must not see."""
+"""Every address × person × method × token: who gets in, who does not and how, and nothing an annotator must not see."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,18 +11,86 @@ from django.urls import URLPattern
 from django.urls.resolvers import RoutePattern
 
 from apps.api import urls
+from apps.api.parameters import known_parameters
 from tests.api.conftest import SIGNAL_VALUE, Api, World, problem
-from tests.factories import ComparisonFactory
+from tests.factories import ComparisonFactory, MembershipFactory, ProjectFactory
 
 pytestmark = pytest.mark.django_db
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 PUBLIC = {"schema/", "docs/"}
-OPEN_TO_ALL_SIGNED_IN = PUBLIC | {"projects/"}
+OPEN_TO_ALL_SIGNED_IN = PUBLIC | {"projects/", "tokens/"}
 ROUTES = [
     str(pattern.pattern)
     for pattern in urls.urlpatterns
     if isinstance(pattern, URLPattern) and isinstance(pattern.pattern, RoutePattern)
 ]
+PEOPLE = ("manager", "reviewer", "annotator", "researcher")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Who gets in, by first letters (`s` for a researcher, who would share one), and what the other members get."""
+
+    people: str
+    others: int = 403
+    scope: str = ""
+
+    def allows(self, person: str) -> bool:
+        """Say whether this kind of member gets in."""
+        return {"manager": "m", "reviewer": "r", "annotator": "a", "researcher": "s"}[person] in self.people
+
+
+ALL, RESULTS, OVERSEES, LABELS_SEEN = Case("mras"), Case("ms"), Case("mr"), Case("mrs")
+MANAGER, HOLDER, OWN = Case("m"), Case("a", others=404), Case("mras", scope="admin")
+NOBODY = Case("", others=404, scope="admin")
+"""The world's assignment is the annotator's, and its token is Otto's."""
+P = "projects/<slug:slug>/"
+CASES: dict[str, dict[str, Case]] = {
+    "schema/": {"GET": ALL},
+    "docs/": {"GET": ALL},
+    "tokens/": {"GET": OWN, "POST": OWN},
+    "tokens/<str:id>/": {"DELETE": NOBODY},
+    "projects/": {"GET": ALL, "POST": ALL},
+    P: {"GET": ALL, "PATCH": MANAGER},
+    f"{P}members/": {"GET": LABELS_SEEN, "POST": MANAGER},
+    f"{P}members/<path:username>/": {"PATCH": MANAGER, "DELETE": MANAGER},
+    f"{P}imports/": {"GET": RESULTS, "POST": MANAGER},
+    f"{P}assignments/": {"POST": Case("mra")},
+    "assignments/<str:id>/draft/": {"PUT": HOLDER},
+    "assignments/<str:id>/submit/": {"POST": HOLDER},
+    "assignments/<str:id>/skip/": {"POST": HOLDER},
+    "assignments/<str:id>/reopen/": {"POST": HOLDER},
+    f"{P}comparisons/": {"GET": LABELS_SEEN},
+    f"{P}comparisons/<str:id>/": {"GET": LABELS_SEEN},
+    f"{P}comparisons/<str:id>/close/": {"POST": OVERSEES},
+    f"{P}comparisons/<str:id>/put-back/": {"POST": OVERSEES},
+    f"{P}flags/": {"GET": OVERSEES},
+    f"{P}cohorts/": {"GET": MANAGER, "POST": MANAGER},
+    "cohorts/<str:id>/": {"GET": MANAGER, "PATCH": MANAGER, "DELETE": MANAGER},
+    f"{P}annotations/": {"GET": LABELS_SEEN},
+    f"{P}snapshots/": {"GET": RESULTS, "POST": RESULTS},
+    "snapshots/<str:id>/": {"GET": RESULTS},
+    "snapshots/<str:id>/files/<str:export_format>/<str:file>": {"GET": RESULTS},
+    f"{P}scorers/": {"GET": RESULTS, "POST": RESULTS},
+    "scorers/<str:id>/run/": {"POST": RESULTS},
+    f"{P}signals/": {"GET": RESULTS},
+    f"{P}training-runs/": {"GET": RESULTS, "POST": RESULTS},
+    "training-runs/<str:id>/": {"GET": RESULTS},
+    f"{P}reward-models/": {"GET": RESULTS},
+    "reward-models/<str:id>/": {"GET": RESULTS},
+    "reward-models/<str:id>/promote/": {"POST": MANAGER},
+    "reward-models/<str:id>/archive/": {"GET": RESULTS},
+    f"{P}quality/": {"GET": RESULTS},
+    f"{P}webhooks/": {"GET": MANAGER, "POST": MANAGER},
+    f"{P}webhooks/<str:id>/": {"GET": MANAGER, "PATCH": MANAGER, "DELETE": MANAGER},
+    f"{P}webhooks/<str:id>/test/": {"POST": MANAGER},
+    f"{P}webhooks/<str:id>/rotate/": {"POST": MANAGER},
+    f"{P}webhooks/<str:id>/deliveries/": {"GET": MANAGER},
+    "webhook-deliveries/<str:id>/replay/": {"POST": MANAGER},
+    f"{P}jobs/": {"GET": RESULTS},
+    "jobs/<str:id>/": {"GET": RESULTS},
+    "jobs/<str:id>/cancel/": {"POST": RESULTS},
+}
 ODD_IDS = ("0", "-1", "abc", "1.0", "9" * 18, "9" * 19, "9" * 400, "1%00", "%D9%A3", "%ED%A0%80")
 
 
@@ -39,6 +108,7 @@ def address(route: str, world: World, object_id: str | None = None) -> str:
         "cohorts": world.project.cohorts.get(),
         "webhooks": world.delivery.endpoint,
         "webhook-deliveries": world.delivery,
+        "tokens": world.token,
     }
     known = object_id or (str(ids[kind].pk) if kind in ids else "")
     parts = {
@@ -68,9 +138,85 @@ def body_of(reply: Any) -> str:
     return str(dict(reply.headers)) + content.decode("utf-8", errors="replace")
 
 
-def test_the_walk_sees_the_whole_api():
+def walked(method: str) -> bool:
+    """Say whether a method can be tried: HEAD has no body to look at and is GET otherwise."""
+    return method != "HEAD"
+
+
+def expected(route: str, method: str, person: str) -> int | None:
+    """Return the status with which a member is refused, or None where they get in."""
+    case = CASES[route].get(method)
+    if case is None:
+        return 405
+    return None if case.allows(person) else case.others
+
+
+def test_every_route_has_a_case():
     assert len(ROUTES) == len(urls.urlpatterns) - 1  # the last one answers unknown addresses
-    assert len(ROUTES) >= 29
+    assert [route for route in ROUTES if route not in CASES] == [], "Say in CASES who may do what there."
+    assert [route for route in CASES if route not in ROUTES] == []
+
+
+def test_every_method_that_a_view_has_is_in_its_case():
+    for pattern in urls.urlpatterns[:-1]:
+        view = pattern.callback.cls
+        has = {method for method in METHODS if hasattr(view, method.lower())} - {"OPTIONS", "HEAD"}
+        assert has == set(CASES[str(pattern.pattern)]), pattern
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_every_member_gets_in_where_the_case_says_and_nowhere_else(request, world, person):
+    api = Api(request.getfixturevalue(person), scope="admin")
+    api.get("projects/")  # notes the token's use once, not inside each call that is undone
+    wrong = []
+    for route in ROUTES:
+        for method in filter(walked, METHODS):
+            with undone():
+                status = api.call(method, address(route, world), {}).status_code
+            refused = expected(route, method, person)
+            if status != refused if refused else status in {401, 403, 404, 405}:
+                wrong.append((method, route, status, refused))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_a_reading_token_writes_nowhere(request, world, person):
+    api = Api(request.getfixturevalue(person), scope="read")
+    api.get("projects/")
+    for route in ROUTES:
+        for method, case in CASES[route].items() if route not in PUBLIC else ():
+            with undone():
+                status = api.call(method, address(route, world), {}).status_code
+            if method != "GET" or case.scope == "admin":
+                assert status == 403, (method, route)
+            else:
+                assert status == (200 if case.allows(person) else case.others), (method, route)
+
+
+def test_what_needs_the_scope_admin_is_closed_to_write(world, manager):
+    api = Api(manager, scope="write")
+    seen = 0
+    for route in ROUTES:
+        for method, case in CASES[route].items():
+            if case.scope == "admin":
+                problem(api.call(method, address(route, world), {}), 403)
+                seen += 1
+    assert seen == 3
+
+
+@pytest.mark.parametrize("person", ["manager", "annotator", "superuser"])
+def test_a_token_of_another_project_knows_nothing_of_this_one(request, world, person):
+    user = request.getfixturevalue(person)
+    elsewhere = MembershipFactory(project=ProjectFactory(slug="elsewhere"), user=user, role="manager").project
+    api = Api(user, scope="admin", projects=[elsewhere.slug])
+    assert [row["slug"] for row in api.get("projects/").json()["results"]] == ["elsewhere"]
+    assert api.get("projects/elsewhere/").status_code == 200
+    assert api.post("projects/", {"slug": "new", "name": "New"}).status_code == 403
+    told = {"username": "otto", "role": "manager", "kind": "reward_model", "name": "x", "reason": "pii"}
+    for route in ROUTES:
+        for method in filter(walked, METHODS) if route not in OPEN_TO_ALL_SIGNED_IN else ():
+            status = api.call(method, address(route, world), told).status_code
+            assert status == (404 if method in CASES[route] else 405), (method, route)
 
 
 def test_nobody_gets_anything(world):
@@ -83,7 +229,7 @@ def test_nobody_gets_anything(world):
 
 
 def test_strangers_get_404_whatever_they_do(world, stranger):
-    api = Api(stranger)
+    api = Api(stranger, scope="admin")
     told = {"username": "otto", "role": "manager", "kind": "reward_model", "name": "x", "reason": "pii"}
     for route in ROUTES:
         for method in METHODS if route not in OPEN_TO_ALL_SIGNED_IN else ():
@@ -95,7 +241,7 @@ def test_strangers_get_404_whatever_they_do(world, stranger):
 
 @pytest.mark.parametrize("who", ["annotator", "reviewer", "researcher", "manager", "superuser"])
 def test_no_method_of_any_member_crashes(request, world, who):
-    api = Api(request.getfixturevalue(who))
+    api = Api(request.getfixturevalue(who), scope="admin")
     api.get("projects/")  # notes the token's use once, not inside each call that is undone
     for route in ROUTES:
         for method in METHODS if route != "schema/" else ("POST",):
@@ -108,7 +254,7 @@ def test_no_method_of_any_member_crashes(request, world, who):
 
 
 def test_an_id_that_cannot_be_one_is_404(world, manager, superuser):
-    for api in (Api(manager), Api(superuser)):
+    for api in (Api(manager, scope="admin"), Api(superuser, scope="admin")):
         for route in ROUTES:
             for object_id in ODD_IDS if "<str:id>" in route else ():
                 for method in ("GET", "POST", "PUT"):
@@ -127,6 +273,25 @@ def test_no_query_parameter_crashes(world, manager):
             for value in ("%00", "%ED%A0%80", "9" * 400, "../../etc"):
                 reply = api.get(f"{filled}?{name}={value}")
                 assert reply.status_code < 500, (route, name, value)
+
+
+@pytest.mark.parametrize("person", ["manager", "reviewer"])
+def test_every_get_can_be_cut_down_to_any_of_its_fields(request, world, person):
+    api = Api(request.getfixturevalue(person), scope="admin")
+    cut = 0
+    for pattern in urls.urlpatterns[:-1]:
+        route = str(pattern.pattern)
+        case = CASES[route].get("GET")
+        if case is None or not case.allows(person):
+            continue
+        for name in known_parameters(pattern.callback.cls, "GET").fields:
+            reply = api.get(f"{address(route, world)}?fields={name}")
+            assert reply.status_code == 200, (route, name)
+            body = reply.json()
+            for row in body.get("results", [body]):
+                assert set(row) <= {name}, (route, name)
+            cut += 1
+    assert cut > 30
 
 
 SECRETS = {

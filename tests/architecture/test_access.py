@@ -5,6 +5,7 @@ import re
 import pytest
 from django.urls import URLResolver, get_resolver
 
+from apps.accounts.services import create_token
 from apps.exports.services import create_snapshot
 from apps.jobs.services import enqueue
 from apps.labeling.leasing import lease_next
@@ -16,7 +17,7 @@ from apps.webhooks.services import send_test
 from tests.factories import ComparisonFactory, MembershipFactory
 
 OPEN_TO_ALL = {"login", "logout", "livez", "readyz", "home", "tokens", "token-revoke", "schema", "docs", "docs-script"}
-OPEN_TO_ALL |= {"set-language", "image", "login-again"}
+OPEN_TO_ALL |= {"set-language", "image", "login-again", "api/v1/tokens/"}
 """Pages of nobody's project: what they show is the person's own, or nothing."""
 PARAMETER = re.compile(r"<(?:\w+:)?([\w-]+)>")
 
@@ -62,6 +63,7 @@ def things(project: Project) -> dict[str, object]:
         "webhook": endpoint,
         "delivery": delivery,
         "webhook-deliverie": delivery,  # what is left of "webhook-deliveries" without its s
+        "token": create_token(user=person, name="First")[0],
     }
     return {
         "slug": project.slug,

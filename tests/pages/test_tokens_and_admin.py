@@ -1,13 +1,15 @@
 """API tokens on one's own page, and Django's admin for the rest."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.utils import timezone
 
 from apps.accounts.models import ApiToken
-from apps.accounts.services import create_token
+from apps.accounts.services import create_token, note_token_use, revoke_token
 from apps.labeling.models import Annotation
 from apps.labeling.services import submit_annotation
 from tests.factories import answer
@@ -28,7 +30,42 @@ def test_a_key_is_shown_once_and_works(as_user, annotator):
     assert "tb_" not in later
 
 
-@pytest.mark.parametrize("fields", [{"name": "", "scope": "read"}, {"name": "x", "scope": "everything"}])
+def test_a_token_can_be_limited_to_projects_and_days(as_user, annotator, project):
+    client = as_user(annotator)
+    fields = {"name": "laptop", "scope": "write", "projects": [project.slug], "days": "7"}
+    assert client.post(PATH, fields).status_code == 200
+    token = ApiToken.objects.get()
+    assert token.project_ids == [project.pk]
+    assert token.expires_at <= timezone.now() + timedelta(days=7)
+    note_token_use(token=token, address="198.51.100.7")
+    page = client.get(PATH).content.decode()
+    assert project.slug in page
+    assert "198.51.100.7" in page
+
+
+def test_whoever_is_in_no_project_is_not_asked_about_projects(as_user, stranger):
+    assert 'name="projects"' not in as_user(stranger).get(PATH).content.decode()
+    assert as_user(stranger).post(PATH, {"name": "laptop", "scope": "read"}).status_code == 200
+    assert ApiToken.objects.get().project_ids is None
+
+
+def test_tokens_that_work_come_first(as_user, annotator):
+    for name in ("first", "second", "third"):
+        create_token(user=annotator, name=name)
+    revoke_token(token=ApiToken.objects.get(name="third"))
+    page = as_user(annotator).get(PATH).content.decode()
+    assert page.index("second") < page.index("first") < page.index("third")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "", "scope": "read"},
+        {"name": "x", "scope": "everything"},
+        {"name": "x", "scope": "read", "projects": ["not-mine"]},
+        {"name": "x", "scope": "read", "days": "0"},
+    ],
+)
 def test_a_wrong_token_is_refused(as_user, annotator, fields):
     assert as_user(annotator).post(PATH, fields).status_code == 422
     assert not ApiToken.objects.exists()

@@ -9,6 +9,8 @@ from celery.signals import worker_process_init, worker_ready, worker_shutting_do
 from django.conf import settings
 from django.db import DatabaseError, connection
 
+from apps.api.idempotency import forget_old as forget_old_replies
+from apps.core.allowances import forget_full as forget_full_allowances
 from apps.jobs.services import forget_worker, note_worker, release_owned, resend_unheld
 from apps.labeling.consensus import refresh_consensus as settle_what_is_stuck
 from apps.labeling.leasing import expire_leases as give_back_overdue_leases
@@ -54,6 +56,13 @@ def deliver_webhooks() -> None:
 def forget_webhook_deliveries() -> None:
     """Delete the log of what was sent a month ago."""
     forget_old()
+
+
+@shared_task(name="tiebreak.forget_requests")
+def forget_requests() -> None:
+    """Drop stored replies that nobody may ask for any more, and allowances that are whole again."""
+    forget_old_replies()
+    forget_full_allowances()
 
 
 @worker_process_init.connect

@@ -1,11 +1,12 @@
-"""Create an API token: `create_token USERNAME [--scope read|write|admin]`. The last line is the key alone."""
+"""Create an API token: `create_token USERNAME [--scope S] [--project SLUG …] [--days N]`. The last line is the key."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.accounts.models import ApiToken, User
-from apps.accounts.services import create_token
+from apps.accounts.services import DEFAULT_TOKEN_DAYS, create_token
+from apps.core.errors import AppError
 
 
 class Command(BaseCommand):
@@ -14,6 +15,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
         parser.add_argument("--scope", choices=ApiToken.Scope.values, default=ApiToken.Scope.READ.value)
+        parser.add_argument(
+            "--project", action="append", dest="projects", metavar="SLUG", help="Limit it to this project; may repeat."
+        )
+        parser.add_argument("--days", type=int, default=DEFAULT_TOKEN_DAYS, help="Days until it expires.")
         parser.add_argument("--name", default="command line", help="What the token is for.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -22,6 +27,16 @@ class Command(BaseCommand):
             raise CommandError(f"No account is named {options['username']!r}.")
         if not user.is_active:
             raise CommandError(f"The account {user.username} is not active; its tokens would open nothing.")
-        token, key = create_token(user=user, name=options["name"][:100], scope=options["scope"])
-        self.stdout.write(f"Token of {user.username}, scope {token.scope}, until {token.expires_at:%Y-%m-%d}:")
+        try:
+            token, key = create_token(
+                user=user,
+                name=options["name"][:100],
+                scope=options["scope"],
+                projects=options["projects"],
+                days=options["days"],
+            )
+        except AppError as error:
+            raise CommandError(error.detail) from error
+        where = f", only in {', '.join(sorted(set(options['projects'])))}" if options["projects"] else ""
+        self.stdout.write(f"Token of {user.username}, scope {token.scope}{where}, until {token.expires_at:%Y-%m-%d}:")
         self.stdout.write(key)
