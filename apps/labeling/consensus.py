@@ -114,6 +114,17 @@ def settle(*, comparison_ids: Collection[int], protocol: Protocol) -> None:
     settle_locked(items=list(items), protocol=protocol)
 
 
+def settle_new(*, item: QueueItem, votes: Sequence[tuple[int, int | None]], protocol: Protocol) -> Consensus:
+    """Return the consensus of a comparison that is stored together with its labels, and let its item follow; no query.
+
+    `votes` are the ids of its annotations and their preferences, in order of submission.
+    """
+    cast = [_Vote(annotation, preference, None) for annotation, preference in votes]
+    outcome = _outcome(item, [vote.preference for vote in cast], protocol)
+    _follow(item, outcome, len(cast), protocol)
+    return _row(item, outcome, cast)
+
+
 def settle_locked(*, items: Sequence[QueueItem], protocol: Protocol) -> None:
     """Recompute consensus of items that the caller has locked (three queries; two when the queue stays as it is)."""
     votes: dict[int, list[_Vote]] = defaultdict(list)

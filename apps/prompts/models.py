@@ -10,9 +10,13 @@ from apps.core.models import Created
 from apps.projects.models import Project
 
 
+canonical_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+"""Return the one canonical spelling of a JSON value. The encoder is made once: that costs more than a short value."""
+
+
 def json_hash(content: Any) -> str:
     """Return the SHA-256 of a JSON value in its one canonical spelling."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
 class Prompt(Created):
@@ -55,6 +59,9 @@ class Comparison(Created):
     reference = models.TextField(blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     gold = models.SmallIntegerField(null=True, help_text="A preference that makes this a hidden control item.")
+    import_number = models.BigIntegerField(
+        null=True, help_text="The id of the import that made it; no key, since imports are an app above."
+    )
 
     class Meta:
         constraints = [
