@@ -1,7 +1,7 @@
 """Rows in batches: the next one is read and checked in a thread while PostgreSQL stores the current one."""
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -84,17 +84,22 @@ class ImportReport:
 
 @dataclass
 class Batch:
-    """Checked rows: comparisons and refused rows with their lines, and the line of the last row."""
+    """Checked rows: comparisons and refused rows with their lines, and the line of the last row.
+
+    `read_next` begins to prepare the next batch; best called when this thread is about to wait for the database for
+    long, since the two threads share one interpreter.
+    """
 
     pairs: list[tuple[int, ImportedPair]]
     refused: list[tuple[int, BadRow]]
     looks: Looks
     rows: int
     last_line: int
+    read_next: Callable[[], None] = lambda: None
 
 
 def batches_of(units: Iterator[Unit], *, split: str | None, look: Look) -> Iterator[Batch]:
-    """Yield batches; each is prepared in a thread while the caller works on the one before."""
+    """Yield batches; each is prepared in a thread while the caller waits for the database to store the one before."""
 
     def prepare() -> Batch | None:
         pairs: list[tuple[int, ImportedPair]] = []
@@ -111,11 +116,18 @@ def batches_of(units: Iterator[Unit], *, split: str | None, look: Look) -> Itera
                 pair.metadata = {"split": split, **pair.metadata}
         return Batch(pairs, refused, look([pair for _, pair in pairs]), rows, line) if rows else None
 
+    coming: list[Future[Batch | None]] = []
+
+    def read_next() -> None:
+        if not coming:
+            coming.append(reader.submit(prepare))
+
     with ThreadPoolExecutor(1, thread_name_prefix="import") as reader:
-        coming = reader.submit(prepare)
-        while (batch := coming.result()) is not None:
-            coming = reader.submit(prepare)
+        read_next()
+        while (batch := coming.pop().result()) is not None:
+            batch.read_next = read_next
             yield batch
+            read_next()
 
 
 _Placed = tuple[int, int, ImportedPair]
@@ -177,7 +189,7 @@ class Storer:
                 cursor.execute("SET LOCAL synchronous_commit = off")  # what is lost is read again, with its position
             Project.objects.select_for_update(no_key=True).get(pk=self._project.pk)
             decided = self._decide(batch)
-            made = [] if self._options.dry_run else self._write(decided)
+            made = [] if self._options.dry_run else self._write(decided, batch.read_next)
             self._report(batch, decided)
             if self._source is not None:
                 self._note(self._source, batch, decided, made)
@@ -292,7 +304,7 @@ class Storer:
                     wanted[place] = (pair, sides[0], sides[1])
         return stored_pairs(self._project.pk, wanted)
 
-    def _write(self, decided: _Decided) -> list[int]:
+    def _write(self, decided: _Decided, meanwhile: Callable[[], None]) -> list[int]:
         """Store a batch and return the ids of the comparisons that it made."""
         staged = staging.Staged()
         self._stage_texts(staged, decided)
@@ -304,13 +316,15 @@ class Storer:
         protocol, project = self._project.protocol, self._project.pk
         for _, _, pair in decided.new:
             pk = ids[pair.external_id]
-            item = QueueItem(pk=pk, project_id=project, **place_in_queue(gold=pair.gold, protocol=protocol))
+            place = place_in_queue(gold=pair.gold, protocol=protocol)
+            queue = (place["state"], place["wanted"], 0)
             if pk in votes:
+                item = QueueItem(pk=pk, project_id=project, **place)
                 stage_consensus(staged, item=item, votes=votes[pk], protocol=protocol)
+                queue = (item.state, item.wanted, item.taken)
             prompt = decided.prompts[pair.prompt_hash]
             first, second = (decided.responses[prompt, text] for text in pair.hashes)
             body = (pair.reference, _spelled(pair.metadata), pair.gold)
-            queue = (item.state, item.wanted, item.taken)
             staged.comparisons.append((pk, prompt, first, second, pair.external_id, *body, *queue))
         for _, _, pair in decided.changed:
             prompt = decided.prompts[pair.prompt_hash]
@@ -318,7 +332,9 @@ class Storer:
             body = (pair.reference, _spelled(pair.metadata), pair.gold)
             staged.changes.append((stored[pair.external_id], prompt, first, second, *body))
         number = self._source.pk if self._source else None
-        staging.merge(staged, project_id=project, guideline_id=self._guideline, import_number=number)
+        staging.merge(
+            staged, project_id=project, guideline_id=self._guideline, import_number=number, meanwhile=meanwhile
+        )
         if decided.changed:
             drop_unused({pk for _, _, pair in decided.changed for pk in decided.known[pair.external_id].responses})
         self._settle(votes.keys() - ids.values(), votes)

@@ -21,7 +21,7 @@ from django.conf import settings
 
 from apps.core.errors import FieldError, InvalidInput
 from apps.imports.parquet import read_parquet
-from apps.imports.rows import BadRow
+from apps.imports.rows import BadRow, storable
 
 CONTAINERS = ("jsonl", "json", "csv", "parquet")
 MAX_ROW_BYTES = 16 * 1024 * 1024
@@ -36,6 +36,8 @@ SUFFIXES = {
 MAX_RATIO = 200
 SMALL_ENOUGH = 256 * 1024 * 1024
 """A gzip file may expand so far whatever its ratio; above that, no more than MAX_RATIO-fold."""
+MAX_BRACKETS = 40
+"""A line with no more than these is not nested too deeply, whatever they mean."""
 _CHUNK = 1 << 20
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _NOT_OURS = {
@@ -172,7 +174,9 @@ def _lines(first: bytes, stream: IO[bytes], number: int) -> Iterator[Row]:
 
 def _parse(line: bytes) -> object:
     try:
-        return orjson.loads(line)
+        row = orjson.loads(line)
+        # It refuses what else cannot be stored, so most rows need not be walked through.
+        return storable(row) if b"\\u0000" in line or line.count(b"{") + line.count(b"[") > MAX_BRACKETS else row
     except orjson.JSONDecodeError as error:
         try:
             line.decode()
@@ -210,7 +214,7 @@ def _array(stream: _After) -> Iterator[Row]:
         for row in ijson.items(stream, "item", use_float=True, buf_size=_CHUNK):
             number += 1
             stream.row_done()
-            yield number, row
+            yield number, storable(row)
     except (ijson.JSONError, BadRow, UnicodeDecodeError, RecursionError, OverflowError) as error:
         said = " ".join(str(error).split())[:200]
         yield number + 1, BadRow("", f"The JSON array cannot be read on from here: {said}.")
@@ -233,7 +237,8 @@ def _table(stream: IO[bytes]) -> Iterator[Row]:
                 wrong = f"The row has {len(cells)} cells; the header names {len(names)} columns."
                 yield reader.line_num, BadRow("", wrong)
             elif cells:
-                yield reader.line_num, {name: _cell(name, cell) for name, cell in zip(names, cells, strict=True)}
+                row = {name: _cell(name, cell) for name, cell in zip(names, cells, strict=True)}
+                yield reader.line_num, storable(row)
     except (csv.Error, BadRow) as error:
         said = error.reason if isinstance(error, BadRow) else f"{str(error).capitalize()}."
         yield reader.line_num + 1 if reader else 1, BadRow("", f"{said} Nothing after it can be read.")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from apps.core.errors import FieldError, InvalidInput
-from apps.imports.rows import BadRow
+from apps.imports.rows import BadRow, storable
 
 BATCH = 256
 MAX_CHUNK_BYTES = 1024 * 1024 * 1024
@@ -73,7 +73,7 @@ def _objects(batch: pa.RecordBatch) -> Iterator[object]:
         return
     for row in rows:
         try:
-            yield {name: plain(value, f"/{name}") for name, value in row.items()}
+            yield storable({name: plain(value, f"/{name}") for name, value in row.items()})
         except BadRow as bad:
             yield bad
         except RecursionError:

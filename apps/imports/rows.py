@@ -4,10 +4,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from apps.core.json_values import is_whole, why_unstorable
 from apps.labeling.answers import MAX_ACTIVE_SECONDS
 from apps.projects.protocol import RATING_MAX, RATING_MIN
-from apps.prompts.models import canonical_json, json_hash
+from apps.prompts.models import json_hash
 
 MAX_RESPONSES = 8
 MAX_ANNOTATIONS = 50
@@ -69,14 +71,32 @@ class ImportedPair:
         return (self.prompt_hash, *self.hashes, self.reference, self.metadata, self.gold)
 
 
+def storable(row: object) -> object:
+    """Return a row as it is, or a BadRow for one with a value that JSON has and PostgreSQL has not."""
+    problem = why_unstorable(row)
+    return row if problem is None else BadRow("", f"The row {problem}.")
+
+
+def text_hash(text: str) -> str:
+    """Return `json_hash` of a text that is known to be storable, at a tenth of its price."""
+    return hashlib.sha256(orjson.dumps(text)).hexdigest()
+
+
+def spelled_messages(messages: list[dict[str, str]]) -> bytes:
+    """Return the canonical spelling (`canonical_json`) of checked messages."""
+    return b"[%b]" % b", ".join(
+        b'{"content": %b, "role": "%b"}' % (orjson.dumps(message["content"]), message["role"].encode())
+        for message in messages
+    )
+
+
 def parse_row(row: object) -> list[ImportedPair]:
-    """Return the comparisons of one import row (two for each pair of more than two responses); raise BadRow."""
-    if isinstance(row, BadRow):
-        raise row
+    """Return the comparisons of one import row (two for each pair of more than two responses); raise BadRow.
+
+    The values must be storable; whoever reads a file sees to that (`storable`), with what it knows of its bytes.
+    """
     if not isinstance(row, dict):
         raise BadRow("", "A row must be a JSON object.")
-    if problem := why_unstorable(row):
-        raise BadRow("", f"The row {problem}.")
     messages = _messages(row)
     responses = row.get("responses")
     if not isinstance(responses, list) or not 2 <= len(responses) <= MAX_RESPONSES:
@@ -99,9 +119,9 @@ def parse_row(row: object) -> list[ImportedPair]:
     if gold is not None and not (is_whole(gold) and -3 <= gold <= 3):
         raise BadRow("/gold", "Expected a preference from -3 to 3, or null.")
     annotations = _annotations(row.get("annotations") or [])
-    spelling = canonical_json(messages)
-    prompt_hash = hashlib.sha256(spelling.encode()).hexdigest()
-    hashes = [json_hash(text) for text in texts]
+    spelling = spelled_messages(messages)
+    prompt_hash = hashlib.sha256(spelling).hexdigest()
+    hashes = [text_hash(text) for text in texts]
     built = []
     for first, second in pairs:
         if texts[first] == texts[second]:
@@ -109,7 +129,7 @@ def parse_row(row: object) -> list[ImportedPair]:
         built.append(
             ImportedPair(
                 external_id=external_id if len(pairs) == 1 else f"{external_id}#{first}-{second}",
-                messages=spelling,
+                messages=spelling.decode(),
                 prompt_hash=prompt_hash,
                 texts=(texts[first], texts[second]),
                 hashes=(hashes[first], hashes[second]),

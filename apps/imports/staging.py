@@ -4,7 +4,8 @@ Ids are drawn from the sequences beforehand, so that no row is looked up again b
 of the project: two imports of the same rows come one after the other, and nothing can have come in between.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -48,14 +49,25 @@ def draw_ids(model: type[models.Model], count: int) -> list[int]:
         return []
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
+            "SELECT nextval(sequence) FROM (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS sequence OFFSET 0) AS named,"
+            " generate_series(1, %s)",
             [model._meta.db_table, count],
         )
         return [row[0] for row in cursor.fetchall()]
 
 
-def merge(staged: Staged, *, project_id: int, guideline_id: int | None, import_number: int | None) -> None:
-    """Store everything that is staged (one COPY per table that has rows, one or two statements)."""
+def merge(
+    staged: Staged,
+    *,
+    project_id: int,
+    guideline_id: int,
+    import_number: int | None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Store everything that is staged (one COPY per table that has rows, one or two statements).
+
+    `meanwhile` is called when everything is sent, before the wait for what the database makes of it.
+    """
     filled = {
         table: rows
         for table, rows in zip(
@@ -83,6 +95,7 @@ def merge(staged: Staged, *, project_id: int, guideline_id: int | None, import_n
                 for row in rows:
                     copy.write_row(row)
         values = {"project": project_id, "guideline": guideline_id, "import": import_number}
+        meanwhile()
         inserts = [name for name in _INSERTS if name in filled or (name == "items" and staged.comparisons)]
         inserts += ["assignments"] if staged.labels else []
         if inserts:
@@ -118,27 +131,23 @@ class Known:
         return self.content != pair.content
 
 
-def known_comparisons(project_id: int, external_ids: Collection[str]) -> dict[str, Known]:
+def known_comparisons(project_id: int, external_ids: list[str]) -> dict[str, Known]:
     """Return the comparisons with these external ids (one query)."""
-    rows = Comparison.objects.filter(project=project_id, external_id__in=external_ids).values_list(
-        "external_id",
-        "id",
-        "prompt__content_hash",
-        "response_1__content_hash",
-        "response_2__content_hash",
-        "reference",
-        "metadata",
-        "gold",
-        "response_1",
-        "response_2",
-    )
-    return {row[0]: Known(row[1], tuple(row[2:8]), (row[8], row[9])) for row in rows}
+    with connection.cursor() as cursor:
+        cursor.execute(_KNOWN_COMPARISONS, [project_id, external_ids])
+        return {
+            row[0]: Known(row[1], (*row[2:6], row[6] if isinstance(row[6], dict) else json.loads(row[6]), row[7]), row[8:])
+            for row in cursor.fetchall()
+        }
 
 
 def known_prompts(project_id: int, hashes: Collection[str]) -> dict[str, int]:
-    """Return the ids of the prompts that are stored already, by their hash (one query)."""
-    rows = Prompt.objects.filter(project=project_id, content_hash__in=hashes).values_list("content_hash", "id")
-    return dict(rows)
+    """Return the ids of the prompts that are stored already, by their hash (one query, none without hashes)."""
+    if not hashes:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_KNOWN_PROMPTS, [project_id, list(hashes)])
+        return dict(cursor.fetchall())
 
 
 def known_responses(wanted: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:
@@ -150,6 +159,17 @@ def known_responses(wanted: Sequence[tuple[int, str]]) -> dict[tuple[int, str], 
         return {(prompt, text): pk for prompt, text, pk in cursor.fetchall()}
 
 
+# Arrays, where the ORM would write two thousand parameters: that takes longer than the query.
+_KNOWN_COMPARISONS = """
+SELECT stored.external_id, stored.id, prompt.content_hash, first.content_hash, second.content_hash, stored.reference,
+    stored.metadata, stored.gold, first.id, second.id
+FROM prompts_comparison AS stored
+JOIN prompts_prompt AS prompt ON prompt.id = stored.prompt_id
+JOIN prompts_response AS first ON first.id = stored.response_1_id
+JOIN prompts_response AS second ON second.id = stored.response_2_id
+WHERE stored.project_id = %s AND stored.external_id = ANY(%s)
+"""
+_KNOWN_PROMPTS = "SELECT content_hash, id FROM prompts_prompt WHERE project_id = %s AND content_hash = ANY(%s)"
 _KNOWN_RESPONSES = """
 SELECT prompt_id, content_hash, id FROM prompts_response
 JOIN unnest(%s::bigint[], %s::text[]) AS wanted(prompt_id, content_hash) USING (prompt_id, content_hash)

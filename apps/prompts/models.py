@@ -22,11 +22,12 @@ def json_hash(content: Any) -> str:
 class Prompt(Created):
     """A conversation that ends with a user turn; the same conversation is stored once per project."""
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts", db_index=False)
     messages = models.JSONField()
     content_hash = models.CharField(max_length=64)
 
     class Meta:
+        # It also finds the prompts of a project: an index of that column alone would only make imports slower.
         constraints = [models.UniqueConstraint(fields=["project", "content_hash"], name="one_prompt_per_content")]
 
     def __str__(self) -> str:
@@ -36,7 +37,7 @@ class Prompt(Created):
 class Response(Created):
     """One assistant turn that answers a prompt; the same text is stored once per prompt."""
 
-    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="responses")
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="responses", db_index=False)
     text = models.TextField()
     model = models.CharField(max_length=200, blank=True, help_text="Who wrote it; annotators never see this.")
     content_hash = models.CharField(max_length=64)
