@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.artifacts import store_file
-from apps.core.errors import Conflict, FieldError, InvalidInput
+from apps.core.errors import AppError, Conflict, FieldError, InvalidInput
 from apps.imports.batches import BATCH, ImportReport, Storer, batches_of, drop_unused
 from apps.imports.benchmarks import read_benchmark
 from apps.imports.duplicates import Duplicates
@@ -182,6 +182,26 @@ def import_stream(
     )
 
 
+def import_file(*, project: Project, path: Path, options: Options, benchmarks: Path | None = None) -> ImportReport:
+    """Import a file of this machine, now, and return the report; the import can be undone like any other."""
+    made = Import(project=project, file_name=str(path)[-200:])
+    with rows_of(path, file_name=path.name, container=options.container) as rows:
+        made.save()
+        try:
+            made.options = options.stored()
+            if benchmarks is not None:
+                made.options["benchmarks"] = f"imports/{made.pk}-benchmarks"
+                with benchmarks.open("rb") as stream:
+                    _keep(stream, made.options["benchmarks"])
+            _refuse_without_benchmark(made.options)
+            made.save()
+            return import_rows(project=project, rows=rows, source=made)
+        except (AppError, OSError):
+            if not made.position:  # nothing of it went in
+                made.delete()
+            raise
+
+
 def import_rows(
     *,
     project: Project,
@@ -317,8 +337,7 @@ def _start(made: Import, options: Options, benchmarks: IO[bytes] | None, *, wait
         _keep(benchmarks, stored["benchmarks"])
     elif made.options.get("benchmarks"):
         stored["benchmarks"] = made.options["benchmarks"]
-    if stored.get("exclude_contaminated") and not stored.get("benchmarks"):
-        raise _wrong("/exclude_contaminated", _("Name the benchmark prompts that rows must not share text with."))
+    _refuse_without_benchmark(stored)
     made.options = stored
     inputs: dict[str, Any] = {"import": made.pk}
     if wait:
@@ -331,6 +350,11 @@ def _start(made: Import, options: Options, benchmarks: IO[bytes] | None, *, wait
         made.job = job
     made.save()
     return made
+
+
+def _refuse_without_benchmark(stored: dict[str, Any]) -> None:
+    if stored.get("exclude_contaminated") and not stored.get("benchmarks"):
+        raise _wrong("/exclude_contaminated", _("Name the benchmark prompts that rows must not share text with."))
 
 
 def _refuse_started(made: Import) -> None:

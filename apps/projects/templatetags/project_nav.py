@@ -22,6 +22,7 @@ def project_nav(membership: Membership, here: str) -> dict[str, Any]:
         ("comparisons", _("Comparisons"), results, {"comparisons", "comparison"}),
         ("flags", _("Flags"), membership.role in OVERSEES, {"flags"}),
         ("reward-models", _("Reward models"), results, {"reward-models", "training-run"}),
+        ("imports", _("Imports"), results, {"imports", "import"}),
         ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot"}),
         ("members", _("Members"), manages(membership), {"members", "cohorts", "cohort"}),
         ("guideline", _("Guideline"), True, {"guideline"}),
