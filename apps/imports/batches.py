@@ -221,7 +221,12 @@ class Storer:
         moving = [pair for _, pair in pairs if pair.external_id not in known or known[pair.external_id].differs(pair)]
         prompts = staging.known_prompts(self._project.pk, {pair.prompt_hash for pair in moving})
         responses = staging.known_responses(
-            [(prompts[pair.prompt_hash], text) for pair in moving if pair.prompt_hash in prompts for text in pair.hashes]
+            [
+                (prompts[pair.prompt_hash], text)
+                for pair in moving
+                if pair.prompt_hash in prompts
+                for text in pair.hashes
+            ]
         )
         decided = _Decided(known, prompts, responses)
         self._people.know(names_in(pairs))
@@ -373,9 +378,7 @@ class Storer:
 
     def _report(self, batch: Batch, decided: _Decided) -> None:
         report = self.report
-        decided.findings += [
-            (line, (Finding.Kind.REJECTED, bad.field, bad.reason), "") for line, bad in batch.refused
-        ]
+        decided.findings += [(line, (Finding.Kind.REJECTED, bad.field, bad.reason), "") for line, bad in batch.refused]
         decided.findings.sort(key=lambda finding: finding[0])
         report.created += len(decided.new)
         report.updated += len(decided.changed) + len(decided.labeled)

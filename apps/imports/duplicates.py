@@ -55,7 +55,9 @@ class Duplicates:
         """Return what a batch needs; called in another thread, for it asks no database."""
         keys = np.fromiter((pair_key(pair) for pair in pairs), dtype=np.int64, count=len(pairs))
         signatures = [self._near.signature(_text(pair)) for pair in pairs] if self._near else []
-        hits = [self._contaminated(pair) for pair in pairs] if self._benchmark else [None] * len(pairs)
+        hits: list[tuple[str, int] | None] = [None] * len(pairs)
+        if self._benchmark is not None:
+            hits = [_contaminated(pair, self._benchmark) for pair in pairs]
         return Looks(keys, signatures, hits)
 
     def know_stored(self, project: Project, source: Import | None) -> None:
@@ -114,7 +116,7 @@ class Duplicates:
             notes += _duplicate(pair, earlier)
             out = self.options.exclude_duplicates
         elif near is not None:
-            line = near.number if near.place is None else lines[near.place]
+            line = lines[near.place] if near.place is not None else near.number or 0
             where = _named(-line) if line < 0 else f"line {line}"
             said = f"About {near.similarity:.0%} of the words of {where}, in the same order."
             notes.append((Finding.Kind.NEAR_DUPLICATE, "", said))
@@ -125,16 +127,6 @@ class Duplicates:
             notes.append((Finding.Kind.CONTAMINATED, pointer, said))
             out = out or self.options.exclude_contaminated
         return notes, out
-
-    def _contaminated(self, pair: ImportedPair) -> tuple[str, int] | None:
-        assert self._benchmark is not None
-        messages: list[dict[str, str]] = orjson.loads(pair.messages)
-        texts = [(f"/messages/{index}", message["content"]) for index, message in enumerate(messages)]
-        texts += [(f"/responses/{side}", pair.texts[side]) for side in (0, 1)]
-        for pointer, text in texts:
-            if (number := self._benchmark.match(text)) is not None:
-                return pointer, number
-        return None
 
 
 def pair_key(pair: ImportedPair) -> int:
@@ -166,9 +158,7 @@ WHERE stored.project_id = %s ORDER BY stored.id DESC
 """
 
 
-def stored_pairs(
-    project_id: int, wanted: Mapping[int, tuple[ImportedPair, int, int]]
-) -> dict[int, Earlier]:
+def stored_pairs(project_id: int, wanted: Mapping[int, tuple[ImportedPair, int, int]]) -> dict[int, Earlier]:
     """Return where the project has these pairs already under another id, by place (two queries, none without pairs).
 
     `wanted` maps a place to a pair and the ids of its two responses.
@@ -228,6 +218,17 @@ def _sign(number: Any) -> int:
 def _named(pk: int) -> str:
     external_id = Comparison.objects.filter(pk=pk).values_list("external_id", flat=True).first()
     return "a pair that was deleted" if external_id is None else repr(external_id)
+
+
+def _contaminated(pair: ImportedPair, benchmark: Benchmark) -> tuple[str, int] | None:
+    """Return where a pair shares words with a benchmark, and the number of the prompt."""
+    messages: list[dict[str, str]] = orjson.loads(pair.messages)
+    texts = [(f"/messages/{index}", message["content"]) for index, message in enumerate(messages)]
+    texts += [(f"/responses/{side}", pair.texts[side]) for side in (0, 1)]
+    for pointer, text in texts:
+        if (number := benchmark.match(text)) is not None:
+            return pointer, number
+    return None
 
 
 def _text(pair: ImportedPair) -> str:

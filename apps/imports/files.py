@@ -70,7 +70,7 @@ def rows_of(path: Path, *, file_name: str, container: str | None = None) -> Iter
                     with _rows(whole, inner, container) as rows:
                         yield rows
             else:
-                with _rows(io.BufferedReader(stream, _CHUNK), inner, container) as rows:  # type: ignore[arg-type]
+                with _rows(io.BufferedReader(stream, _CHUNK), inner, container) as rows:
                     yield rows
 
 
@@ -266,7 +266,7 @@ _TEXT_COLUMNS |= {"response", "chosen", "rejected", "domain", "language", "split
 
 
 def _cell(name: str, cell: str) -> object:
-    """Return a cell's value: lists and objects anywhere are parsed, numbers where a column is no text; empty is None."""
+    """Return a cell's value: lists and objects are parsed, numbers where the column is no text; empty is None."""
     if not cell:
         return None
     if cell[0] in "[{" and (name not in _TEXT_COLUMNS or cell.startswith('[{"')):

@@ -7,8 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.core.errors import FieldError, InvalidInput
 from apps.imports.models import Import
-from apps.imports.options import FORMATS, Options
-from apps.imports.serializers import DATASET_NAME
+from apps.imports.options import DATASET_NAME, FORMATS, Options
 from apps.imports.shapes import TARGETS
 
 FIELD_NAMES = {
@@ -88,7 +87,8 @@ class PlanForm(forms.Form):
             **{f"map_{name}": column for name, column in mapping.items()},
             "map_metadata": metadata if isinstance(metadata, str) else ", ".join(metadata),
         }
-        super().__init__(*args, initial=initial, **kwargs)
+        kwargs["initial"] = initial
+        super().__init__(*args, **kwargs)
         for name in TARGETS:
             self.fields[f"map_{name}"] = forms.CharField(
                 label=FIELD_NAMES[name],

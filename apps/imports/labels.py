@@ -100,7 +100,7 @@ def fresh_labels(pair: ImportedPair, stored: Mapping[str, str]) -> list[Imported
 def stage_labels(
     staged: staging.Staged, labels: list[tuple[int, ImportedAnnotation]], people: People
 ) -> dict[int, list[tuple[int, int | None]]]:
-    """Stage labels as submitted assignments, in the order of the file; return (annotation, preference) by comparison."""
+    """Stage labels as submitted assignments, in the order of the file; return the votes of each comparison."""
     votes: dict[int, list[tuple[int, int | None]]] = defaultdict(list)
     annotations = staging.draw_ids(Annotation, len(labels))
     assignments = staging.draw_ids(Assignment, len(labels))

@@ -9,6 +9,7 @@ from apps.imports.files import CONTAINERS
 from apps.imports.shapes import SHAPE_NAMES, why_no_mapping
 
 FORMATS = (*CONTAINERS, *SHAPE_NAMES)
+DATASET_NAME = r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$"
 
 
 @dataclass(frozen=True)

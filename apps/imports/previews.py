@@ -31,7 +31,9 @@ def preview_of(first: list[Row], made: Import) -> dict[str, Any]:
     options = options_of(made.options)
     objects = [row for _, row in first if isinstance(row, dict)]
     columns = list(dict.fromkeys(name for row in objects for name in row))
-    samples = {name: _sample(next((row[name] for row in objects if row.get(name) is not None), None)) for name in columns}
+    samples = {
+        name: _sample(next((row[name] for row in objects if row.get(name) is not None), None)) for name in columns
+    }
     found = next((shape.name for row in objects if (shape := shape_of(row))), None)
     preview: dict[str, Any] = {
         "columns": [{"name": name, "sample": samples[name]} for name in columns],
@@ -55,7 +57,9 @@ def _shown(line: int, pair: ImportedPair) -> dict[str, Any]:
     return {
         "line": line,
         "external_id": pair.external_id,
-        "messages": [{"role": message["role"], "content": message["content"][:SHOWN_CHARS]} for message in messages[-3:]],
+        "messages": [
+            {"role": message["role"], "content": message["content"][:SHOWN_CHARS]} for message in messages[-3:]
+        ],
         "responses": [
             {"text": text[:SHOWN_CHARS], "model": model} for text, model in zip(pair.texts, pair.models, strict=True)
         ],
@@ -71,5 +75,3 @@ def _sample(value: Any) -> str:
         return ""
     text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
     return text[:SHOWN_CHARS].replace("\x00", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-
-

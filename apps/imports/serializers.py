@@ -11,14 +11,13 @@ from apps.core.errors import InvalidInput
 from apps.core.serializers import ObjectField, StorableJSONField, StrictSerializer, TextField
 from apps.imports.files import CONTAINERS
 from apps.imports.models import Finding, Import
-from apps.imports.options import FORMATS, Options
+from apps.imports.options import DATASET_NAME, FORMATS, Options
 from apps.imports.shapes import SHAPE_NAMES
 from apps.jobs.serializers import JobSerializer
 
 MAX_ITEMS = 100_000
 MAX_BENCHMARK_PROMPTS = 20_000
 OTHER_FORMATS = (".xlsx", ".xls", ".zip", ".tar", ".7z", ".bz2", ".xz", ".zst", ".arrow", ".pkl", ".pickle")
-DATASET_NAME = r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$"
 _OPTIONS = (
     "format",
     "mapping",
@@ -102,7 +101,9 @@ class DatasetSerializer(StrictSerializer):
 class ItemsSerializer(OptionsSerializer):
     """Rows in the body, an upload, or a dataset. Each row is checked by the job, which reports what it refuses."""
 
-    items = serializers.ListField(child=serializers.JSONField(), allow_empty=False, max_length=MAX_ITEMS, required=False)
+    items = serializers.ListField(
+        child=serializers.JSONField(), allow_empty=False, max_length=MAX_ITEMS, required=False
+    )
     upload = TextField(required=False, max_length=20, help_text="The id of an upload that has arrived.")
     dataset = DatasetSerializer(required=False)
     benchmark_prompts = serializers.ListField(

@@ -390,5 +390,3 @@ def _keep(stream: IO[bytes], name: str) -> None:
 
 def _wrong(pointer: str, sentence: str) -> InvalidInput:
     return InvalidInput(sentence, [FieldError(pointer, sentence)])
-
-

@@ -1,13 +1,14 @@
 """Recognise the rows of other datasets by their columns and turn them into import rows.
 
-Columns and conventions: HelpSteer2's and HelpSteer3's data cards (arXiv 2406.08673, 2410.01257, 2505.11475), TRL's dataset
-formats, RewardBench's (arXiv 2403.13787, 2506.01937). Released labels have no annotators' names, only positions: what
+Columns and conventions: HelpSteer2's and HelpSteer3's data cards (arXiv 2406.08673, 2410.01257, 2505.11475), TRL's
+dataset formats, RewardBench's (arXiv 2403.13787, 2506.01937). Released labels have no annotators' names, only positions: what
 stands first in one row and in the next need not be the same person.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -33,7 +34,7 @@ class Shape:
     columns: frozenset[str]
     convert: Callable[[Row], list[Row]]
     called: Mapping[str, str]
-    """What the fields of the import row are called in the source, so that messages name what people have before them."""
+    """What the fields of the import row are called in the source: messages name what people have before them."""
     one_of: frozenset[str] = frozenset()
 
     def fits(self, row: Row) -> bool:
@@ -135,7 +136,7 @@ def mapped(row: Row, mapping: Mapping[str, Any]) -> Row:
     if (gold := taken.get("gold")) is not None:
         built["gold"] = _preference(gold, f"/{mapping['gold']}")
     if (preference := taken.get("preference")) is not None:
-        label = {"annotator": str(taken.get("annotator") or "dataset")}
+        label: Row = {"annotator": str(taken.get("annotator") or "dataset")}
         label["preference"] = _preference(preference, f"/{mapping['preference']}")
         if taken.get("justification") is not None:
             label["justification"] = _text(taken["justification"], f"/{mapping['justification']}")
@@ -237,9 +238,7 @@ def _helpsteer3_preference(row: Row) -> list[Row]:
     ]
 
 
-def _labels(
-    votes: Any, pointer: str, score: str, justification: Callable[[Row], Any], overall: Any
-) -> list[Row]:
+def _labels(votes: Any, pointer: str, score: str, justification: Callable[[Row], Any], overall: Any) -> list[Row]:
     """Return the labels of a released row: one per vote, named by its position; the overall value where votes lack."""
     if votes is not None and not isinstance(votes, list):
         raise BadRow(pointer, "Expected a list.")
@@ -249,7 +248,7 @@ def _labels(
     for index, vote in enumerate(votes):
         if not isinstance(vote, dict):
             raise BadRow(f"{pointer}/{index}", "Expected an object.")
-        strength = vote.get(score)
+        strength: Any = vote.get(score)
         if not is_whole(strength) or not (-3 <= strength <= 3 or strength == NEITHER_CODE):
             raise BadRow(f"{pointer}/{index}/{score}", f"Expected -3 to 3, or {NEITHER_CODE} for neither valid.")
         text = justification(vote)
@@ -280,28 +279,29 @@ def _two_rows(rows: Iterable[tuple[int, object]], shape: Shape) -> Iterator[Unit
             yield held[0], BadRow("/prompt", "The next row has another prompt, so this response has no partner.")
             held = (line, row)
         else:
-            first, held = held, None
-            joined = replace(shape, convert=lambda row, first=first[1]: [_rated_pair(first, row)])
-            yield first[0], _checked(row, joined)
+            yield held[0], _checked(row, replace(shape, convert=partial(_rated_pair, held[1])))
+            held = None
     if held is not None:
         yield held[0], BadRow("/prompt", "The last row has no partner.")
 
 
-def _rated_pair(first: Row, second: Row) -> Row:
+def _rated_pair(first: Row, second: Row) -> list[Row]:
     sides = [_ratings(first), _ratings(second)]
     labels = []
     for index, (left, right) in enumerate(zip(*sides, strict=False)):
-        # Rating rows say nothing of a preference: the difference in helpfulness is HelpSteer2-Preference's own baseline.
+        # Rating rows name no preference: the difference in helpfulness is HelpSteer2-Preference's own baseline.
         difference = right["helpfulness"] - left["helpfulness"]
         preference = max(-3, min(3, difference))
         labels.append({"annotator": f"position {index + 1}", "preference": preference, "ratings": [left, right]})
-    return {
-        "external_id": first.get("external_id"),
-        "messages": marked_turns(first.get("prompt"), "/prompt"),
-        "responses": [{"text": first.get("response")}, {"text": second.get("response")}],
-        "metadata": {**_kept(first, "split"), "preference_from": "helpfulness"},
-        "annotations": labels,
-    }
+    return [
+        {
+            "external_id": first.get("external_id"),
+            "messages": marked_turns(first.get("prompt"), "/prompt"),
+            "responses": [{"text": first.get("response")}, {"text": second.get("response")}],
+            "metadata": {**_kept(first, "split"), "preference_from": "helpfulness"},
+            "annotations": labels,
+        }
+    ]
 
 
 def _ratings(row: Row) -> list[dict[str, int]]:

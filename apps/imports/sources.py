@@ -15,7 +15,7 @@ from apps.imports.models import Import
 
 @contextmanager
 def file_of(made: Import) -> Iterator[Path]:
-    """Yield the file of an import: the storage's own where it is one on this machine, else a copy for as long as needed."""
+    """Yield the file of an import: the storage's own where it is one here, else a copy for as long as it is needed."""
     names = made.upload.pieces if made.upload else [made.stored_as]
     with local_copy(names) as path:
         yield path

@@ -110,9 +110,7 @@ def write_findings(rows: Iterable[Sequence[Any]]) -> None:
     """COPY findings: source, line, kind, field, reason, external id."""
     with (
         connection.cursor() as cursor,
-        cursor.copy(
-            "COPY imports_finding (source_id, line, kind, field, reason, external_id) FROM STDIN"
-        ) as copy,
+        cursor.copy("COPY imports_finding (source_id, line, kind, field, reason, external_id) FROM STDIN") as copy,
     ):
         for row in rows:
             copy.write_row(row)
@@ -136,7 +134,9 @@ def known_comparisons(project_id: int, external_ids: list[str]) -> dict[str, Kno
     with connection.cursor() as cursor:
         cursor.execute(_KNOWN_COMPARISONS, [project_id, external_ids])
         return {
-            row[0]: Known(row[1], (*row[2:6], row[6] if isinstance(row[6], dict) else json.loads(row[6]), row[7]), row[8:])
+            row[0]: Known(
+                row[1], (*row[2:6], row[6] if isinstance(row[6], dict) else json.loads(row[6]), row[7]), row[8:]
+            )
             for row in cursor.fetchall()
         }
 
@@ -302,7 +302,7 @@ def _insert(name: str) -> str:
             value = "now()"
         else:
             value = f"%({_default_name(model, column)})s::{column.db_type(connection)}"
-        columns.append(connection.ops.quote_name(column.column))
+        columns.append(connection.ops.quote_name(str(column.column)))
         values.append(value)
     table = connection.ops.quote_name(model._meta.db_table)
     return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {source}"

@@ -3,10 +3,9 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from django.conf import settings
-from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
@@ -59,20 +58,22 @@ class TusView(APIView):
         """Refuse another version of the protocol."""
         super().initial(request, *args, **kwargs)
         if request.method in {"POST", "PATCH", "HEAD", "DELETE"}:
-            get_project(request.user, kwargs["slug"], Role.MANAGER)  # a stranger learns no version
+            # First what everything asks: a stranger learns nothing of the protocol.
+            if "id" in kwargs:
+                _upload(request, **kwargs)
+            else:
+                get_project(request.user, kwargs["slug"], Role.MANAGER)
             if (said := request.headers.get("Tus-Resumable")) != VERSION:
                 raise OtherVersion(f"Send the header Tus-Resumable: {VERSION}, not {said!r}.")
 
-    def finalize_response(
-        self, request: Any, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> Any:
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Add the protocol's headers."""
         finished = super().finalize_response(request, response, *args, **kwargs)
         finished["Tus-Resumable"] = finished["Tus-Version"] = VERSION
         return finished
 
     @extend_schema(request=None, responses={204: None})
-    def options(self, request: SignedInRequest, *args: Any, **kwargs: Any) -> Response:
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """Say what this server can do."""
         get_project(request.user, kwargs["slug"], Role.MANAGER)
         headers = {"Tus-Extension": "creation,termination", "Tus-Max-Size": str(settings.IMPORT_MAX_BYTES)}
@@ -133,7 +134,7 @@ class UploadDetail(TusView):
         offset = _number(request, "Upload-Offset")
         if offset != upload.offset:
             raise Conflict(f"The file goes on at {upload.offset}.")
-        upload = append(upload=upload, offset=offset, stream=request._request)
+        upload = append(upload=upload, offset=offset, stream=cast(IO[bytes], request._request))
         return Response(status=status.HTTP_204_NO_CONTENT, headers={"Upload-Offset": str(upload.offset)})
 
     @extend_schema(parameters=[_TUS], responses={204: None})

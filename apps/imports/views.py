@@ -61,7 +61,9 @@ def imports(request: PageRequest, slug: str) -> HttpResponse:
                 form.add_error("dataset" if form.cleaned_data.get("dataset") else "file", refused.detail)
     rows = Import.objects.filter(project=membership.project).select_related("job", "preview_job", "created_by")
     page = Paginator(rows.order_by("-id"), PAGE).get_page(request.GET.get("page"))
-    return render(request, "imports/imports.html", {"membership": membership, "form": form, "page": page}, status=status)
+    return render(
+        request, "imports/imports.html", {"membership": membership, "form": form, "page": page}, status=status
+    )
 
 
 @signed_in
@@ -79,9 +81,7 @@ def import_page(request: PageRequest, slug: str, import_id: int) -> HttpResponse
                 if request.POST.get("do") == "look":
                     return redirect("import", slug, services.look_again(made=made, options=options).pk)
                 benchmarks = form.cleaned_data["benchmarks"]
-                return redirect(
-                    "import", slug, services.go_ahead(made=made, options=options, benchmarks=benchmarks).pk
-                )
+                return redirect("import", slug, services.go_ahead(made=made, options=options, benchmarks=benchmarks).pk)
             except InvalidInput as refused:
                 form.add_errors(refused.errors)
             except Conflict as refused:

@@ -9,7 +9,6 @@ from django.db import models
 from apps.core.models import Created
 from apps.projects.models import Project
 
-
 canonical_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 """Return the one canonical spelling of a JSON value. The encoder is made once: that costs more than a short value."""
 

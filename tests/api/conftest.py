@@ -12,8 +12,9 @@ from apps.accounts.services import create_token
 from apps.core.artifacts import store_folder
 from apps.exports.models import Snapshot
 from apps.exports.services import create_snapshot, write_snapshot
-from apps.imports.models import Import
+from apps.imports.models import Import, Upload
 from apps.imports.services import start_import_of_items
+from apps.imports.uploads import create_upload
 from apps.jobs.models import Job
 from apps.labeling.leasing import lease_next
 from apps.labeling.models import Annotation, Assignment, Consensus
@@ -65,6 +66,7 @@ class World:
     made: Import
     run: TrainingRun
     model: RewardModel
+    upload: Upload
 
     @property
     def job(self) -> Job:
@@ -119,7 +121,8 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     made = start_import_of_items(project=project, items=[{"prompt": "?"}], created_by=None)
     run = start_training(project=project)
     project.cohorts.create(name="Divers")
-    return World(project, comparison, assignment, annotation, scorer, snapshot, made, run, model)
+    upload = create_upload(project=project, file_name="pairs.jsonl", length=9, created_by=None)
+    return World(project, comparison, assignment, annotation, scorer, snapshot, made, run, model, upload)
 
 
 @pytest.fixture

@@ -37,6 +37,8 @@ def address(route: str, world: World, object_id: str | None = None) -> str:
         "reward-models": world.model,
         "jobs": world.job,
         "cohorts": world.project.cohorts.get(),
+        "imports": world.made,
+        "uploads": world.upload,
     }
     known = object_id or (str(ids[kind].pk) if kind in ids else "")
     parts = {

@@ -6,6 +6,8 @@ import pytest
 from django.urls import URLResolver, get_resolver
 
 from apps.exports.services import create_snapshot
+from apps.imports.services import start_import_of_items
+from apps.imports.uploads import create_upload
 from apps.jobs.services import enqueue
 from apps.labeling.leasing import lease_next
 from apps.projects.models import Project
@@ -55,6 +57,8 @@ def things(project: Project) -> dict[str, object]:
         "training-run": run,
         "assignment": assignment,
         "cohort": project.cohorts.create(name="First"),
+        "import": start_import_of_items(project=project, items=[{}], created_by=None),
+        "upload": create_upload(project=project, file_name="pairs.jsonl", length=9, created_by=None),
     }
     return {
         "slug": project.slug,
@@ -62,6 +66,7 @@ def things(project: Project) -> dict[str, object]:
         "export_format": "annotations",
         "split": "train",
         "file": "train.jsonl",
+        "wanted": "csv",
         **{f"{name}_id": row.pk for name, row in rows.items()},
     }
 

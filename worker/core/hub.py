@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-"""An owner and a name. One word alone would be a builder of the library, such as `json`, or a folder of this machine."""
+"""An owner and a name: one word alone would be a builder of the library, such as `json`, or a folder here."""
 
 
 class DatasetUnavailable(Exception):
@@ -26,7 +26,7 @@ def dataset_rows(dataset: Mapping[str, Any]) -> Iterator[tuple[int, object]]:
 
 
 def folder_rows(folder: Path, split: str) -> Iterator[tuple[int, object]]:
-    """Yield the rows of a local folder of data files by the same way; only for commands, never for a name from outside."""
+    """Yield the rows of a folder of data files in the same way; never for a name that comes from outside."""
     yield from _rows(str(folder), {"split": split})
 
 

@@ -1,9 +1,10 @@
-"""Find texts that are nearly the same: MinHash over word shingles with banding (Broder 1997; Leskovec et al., ch. 3)."""
+"""Find texts that are nearly the same: MinHash over word shingles, with banding (Broder 1997; Leskovec et al., 3)."""
 
 import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +109,7 @@ class NearDuplicates:
         return [keys[:, band].astype(np.int64) for band in range(BANDS)]
 
 
-def _last_bytes(signatures: NDArray[np.uint32]) -> NDArray[np.uint8]:
+def _last_bytes(signatures: NDArray[Any]) -> NDArray[np.uint8]:
     return signatures.astype(np.uint8)
 
 

@@ -15,7 +15,13 @@ from apps.projects.models import Project
 from apps.signals.services import score_new_responses
 
 SHOWN_ERRORS = 20
-_SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation"}
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+}
 _SPLITS |= {"dev": "validation", "test": "test", "eval": "test"}
 
 
@@ -34,7 +40,9 @@ class Command(BaseCommand):
         parser.add_argument("--exclude-duplicates", action="store_true")
         parser.add_argument("--near-duplicates", action="store_true", help="Report pairs that are nearly the same.")
         parser.add_argument("--exclude-near-duplicates", action="store_true")
-        parser.add_argument("--benchmarks", type=Path, metavar="FILE", help="Prompts that no row should share text with.")
+        parser.add_argument(
+            "--benchmarks", type=Path, metavar="FILE", help="Prompts that no row should share text with."
+        )
         parser.add_argument("--exclude-contaminated", action="store_true")
 
     def handle(self, *args: Any, **given: Any) -> None:
@@ -102,7 +110,7 @@ def _files(path: Path) -> list[tuple[Path, str | None]]:
 
 
 def _split_of(file: Path) -> str | None:
-    """Return the split a file's name or folder says: `train.jsonl`, `data/train-00000-of-00002.parquet`, `test/a.csv`."""
+    """Return the split that a file's name or folder says: `train.jsonl`, `data/train-00000-of-00002.parquet`."""
     for part in (file.name, *reversed(file.parts[:-1])):
         for word in re.split(r"[^a-z]+", part.lower()):
             if word in _SPLITS:
