@@ -92,7 +92,8 @@ def measure(name: str, folder: Path, count: int, write: Any, *, again: bool = Fa
     command = [sys.executable, "-m", "benchmarks.imports", "--child", str(made.pk), str(folder)]
     seconds, memory = json.loads(subprocess.run(command, check=True, capture_output=True).stdout.splitlines()[-1])
     made = Import.objects.select_related("job").get(pk=made.pk)
-    assert made.job is not None and made.job.state == "succeeded", made.job.error
+    assert made.job is not None
+    assert made.job.state == "succeeded", made.job.error
     assert sum(made.counts[kind] for kind in ("created", "unchanged")) == count, made.counts
     print(f"| {name} | {count:,} | {count / seconds:,.0f} | {memory:,.0f} |", flush=True)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import ijson
+import numpy as np
 import orjson
 from django.conf import settings
 
@@ -38,6 +39,7 @@ SMALL_ENOUGH = 256 * 1024 * 1024
 """A gzip file may expand so far whatever its ratio; above that, no more than MAX_RATIO-fold."""
 MAX_BRACKETS = 40
 """A line with no more than these is not nested too deeply, whatever they mean."""
+MAX_OPEN_BRACKETS = 5000
 _CHUNK = 1 << 20
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _NOT_OURS = {
@@ -191,20 +193,34 @@ class _After:
 
     def __init__(self, head: bytes, stream: IO[bytes]) -> None:
         self._head, self._stream = head, stream
-        self._read = 0
+        self._read = self._depth = 0
 
     def read(self, size: int = -1) -> bytes:
         if size == 0:  # ijson asks whether it gets bytes or text
             return b""
         data, self._head = self._head + self._stream.read(size - len(self._head)), b""
         self._read += len(data)
+        self._check_depth(data)
         if self._read > MAX_ROW_BYTES + 2 * _CHUNK:
             raise BadRow("", f"A value of the array is longer than {MAX_ROW_BYTES // 1024 // 1024} MiB")
         return data
 
     def row_done(self) -> None:
         """Start counting again."""
-        self._read = 0
+        self._read = self._depth = 0
+
+    def _check_depth(self, data: bytes) -> None:
+        """Raise BadRow before ijson sees values nested without end: its memory grows with the square of the depth.
+
+        Brackets in texts count as well, so the limit is far above what a text has of one kind only.
+        """
+        characters = np.frombuffer(data, dtype=np.uint8) | 0x20  # [ and {, ] and } differ in this bit
+        steps = (characters == ord("{")).astype(np.int32) - (characters == ord("}"))
+        depths = np.cumsum(steps)
+        if len(depths):
+            if self._depth + int(depths.max()) > MAX_OPEN_BRACKETS:
+                raise BadRow("", "A value of the array is nested too deeply")
+            self._depth += int(depths[-1])
 
 
 def _array(stream: _After) -> Iterator[Row]:

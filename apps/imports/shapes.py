@@ -1,8 +1,8 @@
 """Recognise the rows of other datasets by their columns and turn them into import rows.
 
 Columns and conventions: HelpSteer2's and HelpSteer3's data cards (arXiv 2406.08673, 2410.01257, 2505.11475), TRL's
-dataset formats, RewardBench's (arXiv 2403.13787, 2506.01937). Released labels have no annotators' names, only positions: what
-stands first in one row and in the next need not be the same person.
+dataset formats, RewardBench's (arXiv 2403.13787, 2506.01937). Released labels have no annotators' names, only positions:
+what stands first in one row and in the next need not be the same person.
 """
 
 import re
@@ -125,21 +125,21 @@ def mapped(row: Row, mapping: Mapping[str, Any]) -> Row:
     if "messages" in taken:
         built["messages"] = taken["messages"]
     else:
-        built["prompt"] = _text(taken["prompt"], f"/{mapping['prompt']}")
+        built["prompt"] = _text(taken["prompt"], _pointer(mapping["prompt"]))
     for number in (1, 2):
         column = mapping[f"response_{number}"]
-        built["responses"][number - 1]["text"] = _text(_last_turn(taken[f"response_{number}"]), f"/{column}")
+        built["responses"][number - 1]["text"] = _text(_last_turn(taken[f"response_{number}"]), _pointer(column))
     if (external_id := taken.get("external_id")) is not None:
         built["external_id"] = str(external_id)
     if (reference := taken.get("reference")) is not None:
         built["reference"] = reference if isinstance(reference, str) else str(reference)
     if (gold := taken.get("gold")) is not None:
-        built["gold"] = _preference(gold, f"/{mapping['gold']}")
+        built["gold"] = _preference(gold, _pointer(mapping["gold"]))
     if (preference := taken.get("preference")) is not None:
         label: Row = {"annotator": str(taken.get("annotator") or "dataset")}
-        label["preference"] = _preference(preference, f"/{mapping['preference']}")
+        label["preference"] = _preference(preference, _pointer(mapping["preference"]))
         if taken.get("justification") is not None:
-            label["justification"] = _text(taken["justification"], f"/{mapping['justification']}")
+            label["justification"] = _text(taken["justification"], _pointer(mapping["justification"]))
         built["annotations"] = [label]
     columns = mapping.get("metadata") or []
     kept = {name: _column(row, name) for name in ([columns] if isinstance(columns, str) else columns)}
@@ -152,13 +152,18 @@ def _mapping_shape(mapping: Mapping[str, Any]) -> Shape:
     fields = {"/messages": "messages" if "messages" in mapping else "prompt"}
     fields |= {"/responses/0/text": "response_1", "/responses/1/text": "response_2", "/responses/1": "response_2"}
     fields |= {"/responses/0/model": "model_1", "/responses/1/model": "model_2", "/external_id": "external_id"}
-    called = {field: f"/{mapping[name].removeprefix('/')}" for field, name in fields.items() if name in mapping}
+    called = {field: _pointer(mapping[name]) for field, name in fields.items() if name in mapping}
     return Shape("mapped", frozenset(), lambda row: [mapped(row, mapping)], called)
 
 
 def _with_model(taken: Row, number: str) -> Row:
     model = taken.get(f"model_{number}")
     return {"model": None if model is None else str(model)}
+
+
+def _pointer(column: str) -> str:
+    """Return how a message names a column."""
+    return f"/{column.removeprefix('/')}"
 
 
 def _column(row: Row, column: str) -> Any:

@@ -49,9 +49,10 @@ def draw_ids(model: type[models.Model], count: int) -> list[int]:
         return []
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT nextval(sequence) FROM (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS sequence OFFSET 0) AS named,"
-            " generate_series(1, %s)",
-            [model._meta.db_table, count],
+            # OFFSET 0: the name is looked up once, not once a row.
+            "SELECT nextval(named.sequence) FROM generate_series(1, %s),"
+            " (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS sequence OFFSET 0) AS named",
+            [count, model._meta.db_table],
         )
         return [row[0] for row in cursor.fetchall()]
 
@@ -305,7 +306,7 @@ def _insert(name: str) -> str:
         columns.append(connection.ops.quote_name(str(column.column)))
         values.append(value)
     table = connection.ops.quote_name(model._meta.db_table)
-    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {source}"
+    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {source}"  # noqa: S608  (names of ours)
 
 
 def _defaults() -> dict[str, Any]:
