@@ -4,7 +4,7 @@ import datetime
 import decimal
 import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import pyarrow as pa
@@ -72,12 +72,24 @@ def _objects(batch: pa.RecordBatch) -> Iterator[object]:
             yield from _objects(batch.slice(position, 1))
         return
     for row in rows:
-        try:
-            yield storable({name: plain(value, f"/{name}") for name, value in row.items()})
-        except BadRow as bad:
-            yield bad
-        except RecursionError:
-            yield BadRow("", "The row is nested too deeply.")
+        yield _json_row(row)
+
+
+def json_rows(rows: Iterable[tuple[int, object]]) -> Iterator[tuple[int, object]]:
+    """Yield rows of any Python values as JSON has them; one that has no such form becomes a BadRow."""
+    for number, row in rows:
+        yield number, _json_row(row)
+
+
+def _json_row(row: object) -> object:
+    if not isinstance(row, dict):
+        return row
+    try:
+        return storable({name: plain(value, f"/{name}") for name, value in row.items()})
+    except BadRow as bad:
+        return bad
+    except RecursionError:
+        return BadRow("", "The row is nested too deeply.")
 
 
 def plain(value: Any, pointer: str) -> Any:

@@ -22,6 +22,7 @@ from apps.imports.duplicates import Duplicates
 from apps.imports.files import Row, check_head, read_json, rows_of
 from apps.imports.models import Import, Upload
 from apps.imports.options import Options, options_of
+from apps.imports.parquet import json_rows
 from apps.imports.shapes import pairs_of
 from apps.imports.sources import file_of, local_copy
 from apps.jobs.services import Claim, enqueue, storing, succeed
@@ -248,7 +249,7 @@ def rows_from(made: Import, dataset_rows: DatasetRows | None = None) -> Iterator
     if made.dataset is not None:
         if dataset_rows is None:
             raise InvalidInput(_("Datasets are read by a worker."))
-        yield dataset_rows(made.dataset)
+        yield json_rows(dataset_rows(made.dataset))
         return
     container = options_of(made.options).container
     with file_of(made) as path, rows_of(path, file_name=made.file_name, container=container) as rows:

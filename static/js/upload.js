@@ -1,4 +1,5 @@
 // Large files go to the server in pieces (tus 1.0.0) and go on where they broke off; small ones are sent with the form.
+// Attributes are read by their names: `form.dataset` is this form's field of that name.
 
 const PIECE = 8 * 1024 * 1024;
 const TRIES = 5;
@@ -25,7 +26,7 @@ async function send(form, file) {
     form.elements.file.value = "";
     form.submit();
   } catch (error) {
-    trouble.textContent = error.sentence ?? form.dataset.broken;
+    trouble.textContent = error.sentence ?? form.getAttribute("data-broken");
     trouble.hidden = false;
     bar.hidden = true;
     button.disabled = false;
@@ -34,11 +35,12 @@ async function send(form, file) {
 
 // Returns the address of the upload once every byte is there.
 async function whole(form, file, tell) {
-  const key = `upload ${form.dataset.uploads} ${file.name} ${file.size} ${file.lastModified}`;
+  const address = form.getAttribute("data-uploads");
+  const key = `upload ${address} ${file.name} ${file.size} ${file.lastModified}`;
   let place = localStorage.getItem(key);
   let offset = place ? await arrived(place) : null;
   if (offset === null) {
-    place = await announced(form.dataset.uploads, file);
+    place = await announced(address, file);
     localStorage.setItem(key, place);
     offset = 0;
   }

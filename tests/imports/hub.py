@@ -33,7 +33,8 @@ def hub(name: str, files: dict[str, bytes]) -> Iterator[str]:
             if path.startswith(f"/datasets/{name}/resolve/"):
                 return self._file(path.removeprefix(f"/datasets/{name}/resolve/").partition("/")[2])
             if "/tree/" in path and path.startswith(f"/api/datasets/{name}"):
-                return self._json([entry(file) for file in files])
+                found = listed(path.partition("/tree/")[2].partition("/")[2])
+                return self._json(found) if found else self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
             if path.startswith(f"/api/datasets/{name}"):
                 siblings = [{"rfilename": file} for file in files]
                 return self._json({"id": name, "sha": REVISION, "private": False, "tags": [], "siblings": siblings})
@@ -65,6 +66,14 @@ def hub(name: str, files: dict[str, bytes]) -> Iterator[str]:
 
         def log_message(self, *args: object) -> None:
             pass
+
+    def listed(folder: str) -> list[dict[str, object]]:
+        inside = [path.removeprefix(f"{folder}/") for path in files if path.startswith(f"{folder}/" if folder else "")]
+        start = f"{folder}/" if folder else ""
+        folders = sorted({path.partition("/")[0] for path in inside if "/" in path})
+        return [{"type": "directory", "path": start + path, "size": 0, "oid": REVISION} for path in folders] + [
+            entry(start + path) for path in inside if "/" not in path
+        ]
 
     def entry(path: str) -> dict[str, object]:
         return {"type": "file", "path": path, "size": len(files[path]), "oid": digest(files[path])}

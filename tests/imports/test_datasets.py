@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from apps.imports.services import run_import, start_import_of_dataset
+from apps.jobs.models import Job
 from apps.prompts.models import Comparison
+from tests.factories import ProjectFactory
 from tests.imports.hub import hub
 from tests.imports.rows import lines, row
 from worker.core.hub import DatasetUnavailable, dataset_rows, folder_rows
+from worker.tasks.datasets import import_pairs
 
 ROWS = [{"prompt": f"Question {n}?", "chosen": f"yes {n}", "rejected": f"no {n}"} for n in range(30)]
 ROOT = Path(__file__).parents[2]
@@ -63,3 +66,11 @@ def test_rows_of_a_dataset_come_in_like_those_of_a_file(project, tmp_path):
 def test_the_fake_hub_answers_what_is_asked(tmp_path):
     with hub("somebody/pairs", {"train.jsonl": lines([row()])}) as endpoint:
         assert "cannot be opened" in read({"name": "somebody/pairs", "split": "nothing"}, endpoint, tmp_path)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_dataset_that_cannot_be_read_fails_its_job_with_a_sentence():
+    made = start_import_of_dataset(project=ProjectFactory(), dataset={"name": "tests/imports"}, created_by=None)
+    import_pairs(made.job_id)
+    job = Job.objects.get(pk=made.job_id)
+    assert (job.state, "is not the name of a dataset" in job.error) == ("failed", True)

@@ -9,8 +9,8 @@ from apps.exports.services import write_snapshot
 from apps.imports.models import Import
 from apps.imports.previews import preview_import
 from apps.imports.services import run_import, undo_import
-from worker.core.hub import dataset_rows
-from worker.tasks.running import Held, run_job
+from worker.core.hub import DatasetUnavailable, dataset_rows
+from worker.tasks.running import Held, JobFailed, run_job
 
 
 @shared_task(name="tiebreak.import_pairs")
@@ -33,7 +33,13 @@ def import_pairs(job_id: int) -> None:
             )
         return None  # what it did is stored together with how the job ended
 
-    run_job(job_id, work)
+    def work_with_the_hub(held: Held) -> dict[str, Any] | None:
+        try:
+            return work(held)
+        except DatasetUnavailable as error:
+            raise JobFailed(str(error)) from error
+
+    run_job(job_id, work_with_the_hub)
 
 
 @shared_task(name="tiebreak.build_snapshot")
