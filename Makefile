@@ -43,5 +43,6 @@ bench:
 	@./setup.sh embedded,worker,test
 	.venv/bin/python -m benchmarks.real_labels --data $(DATA)
 	.venv/bin/python -m benchmarks.rest
+	.venv/bin/python -m benchmarks.imports
 	.venv/bin/python -m benchmarks.queue
 	.venv/bin/python -m benchmarks.pages

@@ -14,6 +14,7 @@ from apps.core.errors import Conflict, InvalidInput, NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
 from apps.imports import services
+from apps.imports.batches import COUNTS
 from apps.imports.forms import PlanForm, SourceForm
 from apps.imports.models import Finding, Import
 from apps.imports.reports import FORMATS, report_of
@@ -134,7 +135,12 @@ def _shown(membership: Membership, made: Import) -> dict[str, Any]:
     job = next((job for job in jobs if job is not None and not job.finished), None)
     failed = next((job for job in jobs if job is not None and job.finished and job.error), None)
     ended = made.job is None or made.job.finished
-    counts = [(name.replace("_", " "), count) for name, count in made.counts.items()]
+    always = {"created", "updated", "unchanged", "rejected"}
+    counts = [
+        (name.replace("_", " "), made.counts[name])
+        for name in COUNTS
+        if made.counts.get(name) or (name in always and name in made.counts)
+    ]
     return {
         "membership": membership,
         "import": made,

@@ -157,18 +157,14 @@ def test_a_large_file_goes_up_in_pieces_and_goes_on_where_it_broke_off(open_page
     assert broken
     made = work(Import.objects.get())
     page.get_by_text("The first rows as they would be stored").wait_for()
-    page.screenshot(path="/tmp/shot_preview.png", full_page=True)
-    page.set_viewport_size({"width": 390, "height": 800}); page.emulate_media(color_scheme="dark"); page.screenshot(path="/tmp/shot_preview_phone.png", full_page=True); page.set_viewport_size({"width": 1280, "height": 800}); page.emulate_media(color_scheme="light")
     assert made.preview["shape"] == "native"
     page.get_by_role("button", name="Import", exact=True).click()
     page.wait_for_url(f"**{PATH}{made.pk}/")
     work(made)
     page.get_by_text("What became of the rows").wait_for()
-    page.screenshot(path="/tmp/shot_report.png", full_page=True)
     assert project.comparisons.count() == 2100
     assert Axe().run(page).violations_count == 0
     page.goto(PATH)
-    page.screenshot(path="/tmp/shot_list.png", full_page=True)
     assert Axe().run(page).violations_count == 0
     errors = [line for line in page.console if "ERR_FAILED" not in line]
     assert errors == [], json.dumps(errors)
