@@ -1,7 +1,7 @@
 """Recognise the rows of other datasets by their columns and turn them into import rows.
 
 Columns and conventions: HelpSteer2's and HelpSteer3's data cards (arXiv 2406.08673, 2410.01257, 2505.11475), TRL's
-dataset formats, RewardBench's (arXiv 2403.13787, 2506.01937). Released labels have no annotators' names, only positions:
+dataset formats, RewardBench's (arXiv 2403.13787, 2506.01937). Released labels have positions, not names:
 what stands first in one row and in the next need not be the same person.
 """
 

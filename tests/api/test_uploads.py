@@ -19,11 +19,12 @@ PATH = "projects/tides/uploads/"
 IMPORTS = "projects/tides/imports/"
 ROW = {"external_id": "q-1", "prompt": "Why?", "responses": ["Because.", "Why not?"]}
 CONTENT = json.dumps(ROW).encode() + b"\n"
+LENGTH = len(CONTENT)
 TUS = {"Tus-Resumable": "1.0.0"}
 PIECE = "application/offset+octet-stream"
 
 
-def announce(api, length=len(CONTENT), name="pairs.jsonl"):
+def announce(api, length=LENGTH, name="pairs.jsonl"):
     metadata = f"filename {base64.b64encode(name.encode()).decode()},filetype"
     headers = {**TUS, "Upload-Length": str(length), "Upload-Metadata": metadata}
     return api.call("POST", PATH, headers=headers)

@@ -42,7 +42,7 @@ HELPSTEER3 = {
 
 def rating(response, **values):
     ratings = {"helpfulness": 3, "correctness": 3, "coherence": 4, "complexity": 1, "verbosity": 1}
-    return {"prompt": "Why two tides?", "response": response, **{**ratings, **values}}
+    return {"prompt": "Why two tides?", "response": response, **ratings, **values}
 
 
 def labels():
@@ -84,7 +84,7 @@ def test_two_rating_rows_are_a_pair_and_the_more_helpful_one_is_preferred(projec
 
 def test_lists_of_ratings_are_one_label_for_each_annotator(project):
     names = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-    first, second = ({name: values for name in names} for values in ([3, 2, 4], [3, 4]))
+    first, second = (dict.fromkeys(names, values) for values in ([3, 2, 4], [3, 4]))
     load(project, rating("moon", **first), rating("sun", **second))
     assert labels() == [("position 1", 0), ("position 2", 2)]
 
