@@ -15,7 +15,8 @@ from worker.tasks.datasets import import_pairs
 
 HTMX = {"HX-Request": "true"}
 PATH = "/projects/tides/imports/"
-CSV = b"id,question,left,right,winner,<b>topic</b>\n1,Why?,Because.,<script>alert(1)</script>,B,=1+1\n2,How?,Thus.,So.,A,sea\n"
+CSV = b"id,question,left,right,winner,<b>topic</b>\n"
+CSV += b"1,Why?,Because.,<script>alert(1)</script>,B,=1+1\n2,How?,Thus.,So.,A,sea\n"
 MAPPING = {
     "map_prompt": "question",
     "map_response_1": "left",
