@@ -64,6 +64,12 @@ class Import(Created):
         return self.file_name
 
     @property
+    def can_start(self) -> bool:
+        """Say whether nothing of it has gone in yet: it was only looked at, or its job failed before any batch."""
+        ended_badly = self.job is not None and self.job.state in {Job.State.FAILED, Job.State.CANCELLED}
+        return self.undone_at is None and not self.position and (self.job is None or ended_badly)
+
+    @property
     def is_dry_run(self) -> bool:
         """Say whether it only reports."""
         return bool(self.options.get("dry_run"))

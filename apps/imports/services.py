@@ -359,7 +359,7 @@ def _refuse_without_benchmark(stored: dict[str, Any]) -> None:
 
 
 def _refuse_started(made: Import) -> None:
-    if made.job_id is not None:
+    if not made.can_start:
         raise Conflict(_("The import has begun already."))
 
 

@@ -146,7 +146,7 @@ def _shown(membership: Membership, made: Import) -> dict[str, Any]:
         "import": made,
         "job": job or failed,
         "working": job is not None,
-        "planned": made.job_id is None and made.preview is not None and job is None,
+        "planned": made.can_start and made.preview is not None and job is None,
         "asleep": {job.queue} - live_queues() if job else set(),
         "counts": counts,
         "findings": made.findings.order_by("line", "id")[:SHOWN_FINDINGS] if job is None else Finding.objects.none(),

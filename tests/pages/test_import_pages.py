@@ -169,3 +169,15 @@ def test_a_large_file_goes_up_in_pieces_and_goes_on_where_it_broke_off(open_page
     assert Axe().run(page).violations_count == 0
     errors = [line for line in page.console if "ERR_FAILED" not in line]
     assert errors == [], json.dumps(errors)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_import_whose_columns_fit_nothing_is_planned_again(as_user, manager, project):
+    client = as_user(manager)
+    client.post(PATH, {"file": SimpleUploadedFile("pairs.csv", CSV)})
+    made = work(Import.objects.get())
+    client.post(f"{PATH}{made.pk}/", {"do": "go"})
+    html = (work(made), client.get(f"{PATH}{made.pk}/").content.decode())[1]
+    assert "Seen: &lt;b&gt;topic&lt;/b&gt;, id, left, question, right, winner" in html
+    client.post(f"{PATH}{made.pk}/", {"do": "go", **MAPPING})
+    assert work(made).counts["created"] == 2
