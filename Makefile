@@ -45,6 +45,7 @@ bench:
 	.venv/bin/python -m benchmarks.real_labels --data $(DATA)
 	.venv/bin/python -m benchmarks.rest
 	.venv/bin/python -m benchmarks.api
+	.venv/bin/python -m benchmarks.imports
 	.venv/bin/python -m benchmarks.queue
 	.venv/bin/python -m benchmarks.pages
 	.venv/bin/python -m benchmarks.webhooks

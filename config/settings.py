@@ -188,6 +188,8 @@ CACHE_DIR = VAR_DIR / "cache"
 RUNS_DIR = VAR_DIR / "runs"
 """Working folders of training runs, with their checkpoints. Share it between gpu workers to resume on another one."""
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
+IMPORT_MAX_BYTES = env.int("IMPORT_MAX_BYTES", 64 * 1024**3)
+"""How large a file of an import may be, and how large what it expands to."""
 
 # --- Language and time ---
 LANGUAGE_CODE = "en"

@@ -8,6 +8,7 @@ from apps.api.docs_views import DocsView
 from apps.api.problems import UnknownAddress
 from apps.exports import api_views as exports
 from apps.imports import api_views as imports
+from apps.imports import uploads_api_views as uploads
 from apps.jobs import api_views as jobs
 from apps.labeling import api_views as labeling
 from apps.labeling import oversight_api_views as oversight
@@ -30,6 +31,11 @@ urlpatterns = [
     # Imported annotators have names of any kind, slashes among them.
     path(f"{PROJECT}/members/<path:username>/", projects.MemberDetail.as_view()),
     path(f"{PROJECT}/imports/", imports.ImportList.as_view()),
+    path("imports/<str:id>/", imports.ImportDetail.as_view()),
+    path("imports/<str:id>/report/", imports.ImportReport.as_view()),
+    path("imports/<str:id>/undo/", imports.ImportUndo.as_view()),
+    path(f"{PROJECT}/uploads/", uploads.UploadList.as_view()),
+    path(f"{PROJECT}/uploads/<str:id>/", uploads.UploadDetail.as_view()),
     path(f"{PROJECT}/assignments/", labeling.AssignmentLease.as_view()),
     path("assignments/<str:id>/draft/", labeling.AssignmentDraft.as_view()),
     path("assignments/<str:id>/submit/", labeling.AssignmentSubmit.as_view()),

@@ -1,22 +1,30 @@
-"""Read import rows and check them: one message per wrong field, with the line it stands on."""
+"""Check import rows: one message per wrong field. What passes carries the hashes it is stored under."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from math import isfinite
-from typing import IO, Any
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from apps.core.json_values import is_whole, why_unstorable
 from apps.labeling.answers import MAX_ACTIVE_SECONDS
 from apps.projects.protocol import RATING_MAX, RATING_MIN
 from apps.prompts.models import json_hash
 
-MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_RESPONSES = 8
 MAX_ANNOTATIONS = 50
-MAX_ARRAY_BYTES = 64 * 1024 * 1024
 ROLES = ("system", "user", "assistant")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+NATIVE_FIELDS = (
+    "external_id",
+    "messages",
+    "prompt",
+    "responses",
+    "pairs",
+    "reference",
+    "metadata",
+    "annotations",
+    "gold",
+)
 
 
 class BadRow(Exception):
@@ -38,53 +46,57 @@ class ImportedAnnotation:
     active_seconds: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class ImportedPair:
-    """One comparison of an import row."""
+    """One comparison of an import row; not frozen, since a million of them are made and that costs.
+
+    `messages` is the conversation in its canonical spelling, of which `prompt_hash` is the hash; `hashes` are those of
+    the texts.
+    """
 
     external_id: str
-    messages: list[dict[str, str]]
+    messages: str
+    prompt_hash: str
     texts: tuple[str, str]
+    hashes: tuple[str, str]
     models: tuple[str, str]
     reference: str
     metadata: dict[str, Any]
     gold: int | None
-    annotations: tuple[ImportedAnnotation, ...] = field(default=())
+    annotations: tuple[ImportedAnnotation, ...]
+
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """Return what must be the same for the row to be the same."""
+        return (self.prompt_hash, *self.hashes, self.reference, self.metadata, self.gold)
 
 
-def read_lines(stream: IO[bytes]) -> Iterator[tuple[int, object]]:
-    """Yield (line number, JSON value or BadRow) of a JSON-lines file, or of a file that is one JSON array."""
-    number, first = 0, stream.read(1)
-    while first.isspace() or first in _BYTE_ORDER_MARK:
-        number += first == b"\n"
-        if not (first := stream.read(1)):
-            return
-    if first == b"[":
-        yield from _read_array(first + stream.read(MAX_ARRAY_BYTES))
-        return
-    rest = first
-    while True:
-        line = rest + stream.readline(MAX_LINE_BYTES + 1)
-        rest = b""
-        if not line:
-            return
-        number += 1
-        if len(line) > MAX_LINE_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(MAX_LINE_BYTES)
-            yield number, BadRow("", f"The line is longer than {MAX_LINE_BYTES // 1024 // 1024} MiB.")
-        elif line.strip():
-            yield number, _parse(line)
+def storable(row: object) -> object:
+    """Return a row as it is, or a BadRow for one with a value that JSON has and PostgreSQL has not."""
+    problem = why_unstorable(row)
+    return row if problem is None else BadRow("", f"The row {problem}.")
+
+
+def text_hash(text: str) -> str:
+    """Return `json_hash` of a text that is known to be storable, at a tenth of its price."""
+    return hashlib.sha256(orjson.dumps(text)).hexdigest()
+
+
+def spelled_messages(messages: list[dict[str, str]]) -> bytes:
+    """Return the canonical spelling (`canonical_json`) of checked messages."""
+    return b"[%b]" % b", ".join(
+        b'{"content": %b, "role": "%b"}' % (orjson.dumps(message["content"]), message["role"].encode())
+        for message in messages
+    )
 
 
 def parse_row(row: object) -> list[ImportedPair]:
-    """Return the comparisons of one import row (two for each pair of more than two responses); raise BadRow."""
-    if isinstance(row, BadRow):
-        raise row
+    """Return the comparisons of one import row (two for each pair of more than two responses); raise BadRow.
+
+    The values must be storable; whoever reads a file sees to that (`storable`), with what it knows of its bytes.
+    """
     if not isinstance(row, dict):
         raise BadRow("", "A row must be a JSON object.")
-    if problem := why_unstorable(row):
-        raise BadRow("", f"The row {problem}.")
     messages = _messages(row)
     responses = row.get("responses")
     if not isinstance(responses, list) or not 2 <= len(responses) <= MAX_RESPONSES:
@@ -107,6 +119,9 @@ def parse_row(row: object) -> list[ImportedPair]:
     if gold is not None and not (is_whole(gold) and -3 <= gold <= 3):
         raise BadRow("/gold", "Expected a preference from -3 to 3, or null.")
     annotations = _annotations(row.get("annotations") or [])
+    spelling = spelled_messages(messages)
+    prompt_hash = hashlib.sha256(spelling).hexdigest()
+    hashes = [text_hash(text) for text in texts]
     built = []
     for first, second in pairs:
         if texts[first] == texts[second]:
@@ -114,8 +129,10 @@ def parse_row(row: object) -> list[ImportedPair]:
         built.append(
             ImportedPair(
                 external_id=external_id if len(pairs) == 1 else f"{external_id}#{first}-{second}",
-                messages=messages,
+                messages=spelling.decode(),
+                prompt_hash=prompt_hash,
                 texts=(texts[first], texts[second]),
+                hashes=(hashes[first], hashes[second]),
                 models=(models[first], models[second]),
                 reference=reference,
                 metadata=metadata,
@@ -124,37 +141,6 @@ def parse_row(row: object) -> list[ImportedPair]:
             )
         )
     return built
-
-
-def _read_array(content: bytes) -> Iterator[tuple[int, object]]:
-    if len(content) > MAX_ARRAY_BYTES:
-        limit = MAX_ARRAY_BYTES // 1024 // 1024
-        yield 1, BadRow("", f"A JSON array may have {limit} MiB; longer files must be JSON lines.")
-        return
-    rows = _parse(content)
-    yield from enumerate(rows if isinstance(rows, list) else [rows], start=1)
-
-
-def _parse(content: bytes) -> object:
-    try:
-        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite)
-    except UnicodeDecodeError:
-        return BadRow("", "The line is not UTF-8.")
-    except RecursionError:
-        return BadRow("", "The JSON is nested too deeply.")
-    except ValueError as error:
-        return BadRow("", f"Not valid JSON: {error}.")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not isfinite(number):
-        raise ValueError(f"{digits} is too large a number")
-    return number
 
 
 def _messages(row: dict[str, Any]) -> list[dict[str, str]]:

@@ -1,86 +1,168 @@
-"""Bring pairs and labels in: batch by batch, each batch whole or not at all, the same row twice changing nothing."""
+"""Start an import, run it, undo it."""
 
 import json
-import random
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from django.contrib.auth.hashers import make_password
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
-from apps.core.artifacts import artifact_storage, store_file
-from apps.imports.models import Import
-from apps.imports.rows import BadRow, ImportedAnnotation, ImportedPair, parse_row, read_lines
-from apps.jobs.services import enqueue
-from apps.labeling.consensus import note_who_had, place_in_queue, settle
-from apps.labeling.models import Annotation, Assignment, QueueItem
-from apps.projects.models import Membership, Project
-from apps.prompts.models import Comparison, Prompt, Response, json_hash
+from apps.core.artifacts import store_file
+from apps.core.errors import AppError, Conflict, FieldError, InvalidInput
+from apps.imports.batches import BATCH, ImportReport, Storer, batches_of, drop_unused
+from apps.imports.benchmarks import read_benchmark
+from apps.imports.duplicates import Duplicates
+from apps.imports.files import Row, check_head, read_json, rows_of
+from apps.imports.models import Import, Upload
+from apps.imports.options import Options, options_of
+from apps.imports.parquet import json_rows
+from apps.imports.shapes import pairs_of
+from apps.imports.sources import file_of, local_copy
+from apps.jobs.services import Claim, enqueue, storing, succeed
+from apps.labeling.models import Assignment, QueueItem
+from apps.projects.models import Project
+from apps.prompts.models import Comparison, Prompt, Response
 from apps.signals.services import score_new_responses
 
-BATCH = 500
-MAX_ERRORS = 1000
-
-
-@dataclass
-class ImportReport:
-    """What became of the rows, counted in comparisons; `errors` names line, field and reason of the rejected ones."""
-
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    errors: list[dict[str, Any]] = field(default_factory=list)
-
-    def reject(self, line: int, field: str, reason: str) -> None:
-        """Count a refused row and keep its message (the first thousand of them)."""
-        self.rejected += 1
-        if len(self.errors) < MAX_ERRORS:
-            self.errors.append({"line": line, "field": field, "reason": reason})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, as the job's result shows it."""
-        return asdict(self)
+__all__ = ["BATCH", "ImportReport"]
+DatasetRows = Callable[[dict[str, Any]], Iterator[Row]]
+UNDO_CHUNK = 1000
 
 
 @transaction.atomic
-def start_import(*, project: Project, file_name: str, stream: IO[bytes], created_by: User | None) -> Import:
-    """Keep the file and start the job that reads it."""
-    made = Import.objects.create(project=project, file_name=file_name[-200:], created_by=created_by)
-    made.stored_as = f"imports/{made.pk}.jsonl"
-    with tempfile.NamedTemporaryFile() as copy:
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
-            copy.write(chunk)
-        copy.flush()
-        store_file(Path(copy.name), made.stored_as)
-    made.job = enqueue(kind="import", project=project, inputs={"import": made.pk}, created_by=created_by)
-    made.save(update_fields=["stored_as", "job"])
-    return made
+def start_import(
+    *,
+    project: Project,
+    file_name: str,
+    stream: IO[bytes],
+    created_by: User | None,
+    options: Options | None = None,
+    benchmarks: IO[bytes] | None = None,
+    wait: bool = False,
+) -> Import:
+    """Keep the file and start the job that reads it; with `wait`, the job that only looks at its first rows."""
+    made = Import(project=project, file_name=file_name[-200:], created_by=created_by)
+    made.save()
+    made.stored_as = f"imports/{made.pk}"
+    _keep(stream, made.stored_as)
+    return _start(made, options or Options(), benchmarks, wait=wait)
 
 
-def start_import_of_items(*, project: Project, items: list[object], created_by: User | None) -> Import:
+def start_import_of_items(
+    *,
+    project: Project,
+    items: list[object],
+    created_by: User | None,
+    options: Options | None = None,
+    benchmarks: IO[bytes] | None = None,
+) -> Import:
     """Start an import of rows that came in a request's body."""
     with tempfile.TemporaryFile() as stream:
         for item in items:
             stream.write(json.dumps(item).encode() + b"\n")
         stream.seek(0)
-        return start_import(project=project, file_name="items", stream=stream, created_by=created_by)
+        return start_import(
+            project=project,
+            file_name="items",
+            stream=stream,
+            created_by=created_by,
+            options=options,
+            benchmarks=benchmarks,
+        )
 
 
-def run_import(*, made: Import, on_batch: Callable[[int], None]) -> ImportReport:
-    """Read the stored file, then score what is new; run again after a crash, it finds its rows unchanged."""
-    with artifact_storage().open(made.stored_as) as stream:
-        report = import_stream(project=made.project, stream=stream, on_batch=on_batch)
-    score_new_responses(project=made.project)
-    return report
+@transaction.atomic
+def start_import_of_upload(
+    *,
+    project: Project,
+    upload_id: str,
+    created_by: User | None,
+    options: Options | None = None,
+    benchmarks: IO[bytes] | None = None,
+    wait: bool = False,
+) -> Import:
+    """Start an import of a file that was uploaded piece by piece; several imports may read the same one."""
+    uploads = Upload.objects.select_for_update(no_key=True).filter(project=project)
+    upload = uploads.filter(pk=upload_id).first() if upload_id.isascii() and upload_id.isdecimal() else None
+    if upload is None:
+        raise _wrong("/upload", _("There is no such upload in this project."))
+    if not upload.is_complete:
+        arrived = {"arrived": upload.offset, "length": upload.length}
+        raise _wrong("/upload", _("Only %(arrived)s of its %(length)s bytes have arrived.") % arrived)
+    if not upload.length:
+        raise _wrong("/upload", _("The file is empty."))
+    made = Import(project=project, file_name=upload.file_name, upload=upload, created_by=created_by)
+    made.save()
+    return _start(made, options or Options(), benchmarks, wait=wait)
+
+
+@transaction.atomic
+def start_import_of_dataset(
+    *,
+    project: Project,
+    dataset: dict[str, Any],
+    created_by: User | None,
+    options: Options | None = None,
+    benchmarks: IO[bytes] | None = None,
+    wait: bool = False,
+) -> Import:
+    """Start an import of a Hugging Face dataset, which a worker reads row by row."""
+    name = " ".join(str(dataset[key]) for key in ("name", "config", "split") if dataset.get(key))
+    made = Import(project=project, file_name=name[:200], dataset=dataset, created_by=created_by)
+    made.save()
+    options = options or Options()
+    if options.container:
+        raise _wrong("/format", _("A dataset has no file format; name a format of rows."))
+    return _start(made, options, benchmarks, wait=wait)
+
+
+@transaction.atomic
+def look_again(*, made: Import, options: Options) -> Import:
+    """Look at the first rows once more, with other options."""
+    _refuse_started(made)
+    return _start(made, options, None, wait=True)
+
+
+@transaction.atomic
+def go_ahead(*, made: Import, options: Options, benchmarks: IO[bytes] | None = None) -> Import:
+    """Start the job of an import that was only looked at; of one that ran dry, make another that stores."""
+    if made.is_dry_run and made.is_read:
+        again = Import(
+            project=made.project,
+            file_name=made.file_name,
+            stored_as=made.stored_as,
+            upload=made.upload,
+            dataset=made.dataset,
+            created_by=made.created_by,
+        )
+        again.save()
+        return _start(again, options, benchmarks, wait=False)
+    _refuse_started(made)
+    return _start(made, options, benchmarks, wait=False)
+
+
+def run_import(
+    *,
+    made: Import,
+    on_batch: Callable[[int], None],
+    claim: Claim | None = None,
+    dataset_rows: DatasetRows | None = None,
+) -> ImportReport:
+    """Read the source, then score what is new. After a crash it goes on where the last batch was stored.
+
+    With a `claim`, each batch is stored under it and the last one ends the job together with its rows.
+    """
+    if made.is_read:
+        _start_over(made)
+    with rows_from(made, dataset_rows) as rows:
+        return import_rows(project=made.project, rows=rows, source=made, on_batch=on_batch, claim=claim)
 
 
 def import_stream(
@@ -89,273 +171,223 @@ def import_stream(
     stream: IO[bytes],
     accounts: Mapping[str, User] | None = None,
     on_batch: Callable[[int], None] = lambda rows: None,
+    options: Options | None = None,
 ) -> ImportReport:
     """Import JSON lines or a JSON array and return the report; `accounts` maps annotators to real accounts."""
-    report, seen = ImportReport(), set[int]()
-    lines, read = read_lines(stream), 0
-    while batch := list(islice(lines, BATCH)):
-        pairs: list[tuple[int, ImportedPair]] = []
-        for line, row in batch:
-            try:
-                pairs += [(line, pair) for pair in parse_row(row)]
-            except BadRow as bad:
-                report.reject(line, bad.field, bad.reason)
-        _import_pairs(project, pairs, report, accounts or {}, seen)
-        read += len(batch)
-        on_batch(read)
-    return report
+    return import_rows(
+        project=project,
+        rows=read_json(stream),
+        accounts=accounts,
+        on_batch=on_batch,
+        options=options,
+    )
 
 
-@transaction.atomic
-def _import_pairs(
-    project: Project,
-    pairs: list[tuple[int, ImportedPair]],
-    report: ImportReport,
-    accounts: Mapping[str, User],
-    seen: set[int],
-) -> None:
-    """Store one batch. Locks the project, so that two imports of the same rows come one after the other.
-
-    `seen` holds hashes of the external ids of the file's earlier rows: wherever batches end, the first row wins.
-    """
-    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-    people = {**_imported_accounts(project, _annotators(pairs) - set(accounts)), **accounts}
-    known = _known(project, [pair.external_id for _, pair in pairs])
-    contents = {external_id: _content(comparison) for external_id, comparison in known.items()}
-    new: list[ImportedPair] = []
-    changed: list[ImportedPair] = []
-    labels: list[tuple[str, ImportedAnnotation]] = []
-    for line, pair in pairs:
-        old, content = known.get(pair.external_id), _pair_content(pair)
-        same = contents.get(pair.external_id) == content
-        repeated = hash(pair.external_id) in seen
+def import_file(*, project: Project, path: Path, options: Options, benchmarks: Path | None = None) -> ImportReport:
+    """Import a file of this machine, now, and return the report; the import can be undone like any other."""
+    made = Import(project=project, file_name=str(path)[-200:])
+    with rows_of(path, file_name=path.name, container=options.container) as rows:
+        made.save()
         try:
-            strange = next((label.annotator for label in pair.annotations if label.annotator not in people), None)
-            if strange is not None:
-                raise BadRow("/annotations", f"The name {strange!r} belongs to an account of this project.")
-            if repeated and not same:
-                raise BadRow("/external_id", "An earlier row of this file has the same external_id.")
-            if old is not None and not same and old.assignments.exists():
-                raise BadRow(
-                    "/external_id", "Somebody has seen this comparison; a changed row needs a new external_id."
-                )
-            fresh = [] if repeated else _fresh_labels(old, pair)
-        except BadRow as bad:
-            report.reject(line, bad.field, bad.reason)
-            continue
-        seen.add(hash(pair.external_id))
-        contents[pair.external_id] = content
-        labels += [(pair.external_id, label) for label in fresh]
-        if repeated or (same and not fresh):
-            report.unchanged += 1
-        elif old is None:
-            new.append(pair)
-            report.created += 1
-        else:
-            if not same:
-                changed.append(pair)
-            report.updated += 1
-    stored = known | _store_comparisons(project, new, changed, known)
-    _store_annotations(project, [(stored[external_id], label) for external_id, label in labels], people)
+            made.options = options.stored()
+            if benchmarks is not None:
+                made.options["benchmarks"] = f"imports/{made.pk}-benchmarks"
+                with benchmarks.open("rb") as stream:
+                    _keep(stream, made.options["benchmarks"])
+            _refuse_without_benchmark(made.options)
+            made.save()
+            return import_rows(project=project, rows=rows, source=made)
+        except (AppError, OSError):
+            if not made.position:  # nothing of it went in
+                made.delete()
+            raise
 
 
-def _known(project: Project, external_ids: list[str]) -> dict[str, Comparison]:
-    """Return the comparisons that are there already, with their queue items locked: nobody leases them meanwhile."""
-    found = Comparison.objects.filter(project=project, external_id__in=external_ids)
-    list(QueueItem.objects.select_for_update().filter(comparison__in=found).order_by("pk"))
-    rows = found.select_related("prompt", "response_1", "response_2").prefetch_related("annotations__annotator")
-    return {comparison.external_id: comparison for comparison in rows}
-
-
-def _fresh_labels(old: Comparison | None, pair: ImportedPair) -> list[ImportedAnnotation]:
-    """Return the labels that are not there yet; raise BadRow for one that says something else than the stored one."""
-    if old is None:
-        return list(pair.annotations)
-    current = [label for label in old.annotations.all() if label.is_current and not label.is_repeat]
-    stored = {label.annotator.annotator_name: label.answer_hash for label in current}
-    for index, label in enumerate(pair.annotations):
-        if stored.get(label.annotator, _label_hash(label)) != _label_hash(label):
-            raise BadRow(f"/annotations/{index}", f"{label.annotator!r} has another label for this comparison already.")
-    return [label for label in pair.annotations if label.annotator not in stored]
-
-
-def _store_comparisons(
-    project: Project, new: list[ImportedPair], changed: list[ImportedPair], known: Mapping[str, Comparison]
-) -> dict[str, Comparison]:
-    """Store new comparisons with their queue items and change those that nobody has seen; return them by id."""
-    responses = _store_texts(project, [*new, *changed])
-    rows = {}
-    for pair in [*new, *changed]:
-        first, second = (responses[_response_key(pair, side)] for side in (0, 1))
-        rows[pair.external_id] = Comparison(
-            project=project,
-            prompt_id=first.prompt_id,
-            response_1=first,
-            response_2=second,
-            external_id=pair.external_id,
-            reference=pair.reference,
-            metadata=pair.metadata,
-            gold=pair.gold,
-        )
-    replaced: set[int] = set()
-    for pair in changed:
-        old, row = known[pair.external_id], rows[pair.external_id]
-        replaced |= {old.response_1_id, old.response_2_id}
-        row.pk, row.created_at = old.pk, old.created_at
-        row.save()
-    _drop_unused(replaced)
-    Comparison.objects.bulk_create([rows[pair.external_id] for pair in new], batch_size=BATCH)
-    QueueItem.objects.bulk_create(
-        [
-            QueueItem(
-                comparison=rows[pair.external_id],
-                project=project,
-                **place_in_queue(gold=pair.gold, protocol=project.protocol),
-                shuffle_key=random.random(),  # noqa: S311  (an order, not a secret)
-            )
-            for pair in new
-        ],
-        batch_size=BATCH,
+def import_rows(
+    *,
+    project: Project,
+    rows: Iterator[Row],
+    source: Import | None = None,
+    accounts: Mapping[str, User] | None = None,
+    on_batch: Callable[[int], None] = lambda rows: None,
+    options: Options | None = None,
+    claim: Claim | None = None,
+) -> ImportReport:
+    """Import rows and return the report; scoring of what is new starts where there is a `source`."""
+    options = options_of(source.options) if source is not None else options or Options()
+    transactions = partial(storing, claim) if claim is not None else transaction.atomic
+    with _benchmark(options) as benchmark:
+        duplicates = Duplicates(options=options, benchmark=benchmark)
+    duplicates.know_stored(project, source)
+    storer = Storer(
+        project=project,
+        duplicates=duplicates,
+        options=options,
+        source=source,
+        accounts=accounts,
+        storing=transactions,
     )
-    return rows
+    units, read = pairs_of(rows, shape=options.shape, mapping=options.mapping), 0
+    for batch in batches_of(units, split=options.split, look=duplicates.look):
+        storer.store(batch)
+        read += batch.rows
+        on_batch(read)
+    if source is not None:
+        with transactions():
+            source.is_read, source.counts = True, storer.report.counts()
+            source.save(update_fields=["is_read", "counts"])
+            if not options.dry_run:
+                score_new_responses(project=project)
+            if claim is not None:
+                succeed(claim, result=storer.report.to_dict())
+    return storer.report
 
 
-def _drop_unused(response_ids: set[int]) -> None:
-    """Delete responses that no comparison has any more, so that no model scores them."""
-    used = Comparison.objects.filter(Q(response_1=OuterRef("pk")) | Q(response_2=OuterRef("pk")))
-    Response.objects.filter(~Exists(used), pk__in=response_ids).delete()
-
-
-def _store_texts(project: Project, pairs: Iterable[ImportedPair]) -> dict[tuple[str, str], Response]:
-    """Store prompts and responses that are not there yet; return responses by (prompt hash, text hash)."""
-    pairs = list(pairs)
-    prompt_rows = {json_hash(pair.messages): pair.messages for pair in pairs}
-    Prompt.objects.bulk_create(
-        [Prompt(project=project, messages=messages, content_hash=key) for key, messages in prompt_rows.items()],
-        ignore_conflicts=True,
-    )
-    prompts = {
-        prompt.content_hash: prompt for prompt in Prompt.objects.filter(project=project, content_hash__in=prompt_rows)
-    }
-    rows = {
-        _response_key(pair, side): Response(
-            prompt=prompts[json_hash(pair.messages)],
-            text=pair.texts[side],
-            model=pair.models[side],
-            content_hash=json_hash(pair.texts[side]),
-        )
-        for pair in pairs
-        for side in (0, 1)
-    }
-    Response.objects.bulk_create(rows.values(), ignore_conflicts=True)
-    hashes = {text_hash for _, text_hash in rows}
-    return {
-        (response.prompt.content_hash, response.content_hash): response
-        for response in Response.objects.select_related("prompt").filter(
-            prompt__in=prompts.values(), content_hash__in=hashes
-        )
-    }
-
-
-def _store_annotations(
-    project: Project, labels: list[tuple[Comparison, ImportedAnnotation]], people: Mapping[str, User]
-) -> None:
-    """Store labels as submitted assignments, in the order of the file, and settle their comparisons."""
-    if not labels:
+@contextmanager
+def rows_from(made: Import, dataset_rows: DatasetRows | None = None) -> Iterator[Iterator[Row]]:
+    """Yield the rows of an import's source."""
+    if made.dataset is not None:
+        if dataset_rows is None:
+            raise InvalidInput(_("Datasets are read by a worker."))
+        yield json_rows(dataset_rows(made.dataset))
         return
-    guideline, now = project.current_guideline(), timezone.now()
-    assignments, annotations = [], []
-    for comparison, label in labels:
-        assignment = Assignment(
-            project=project,
-            comparison=comparison,
-            annotator=people[label.annotator],
-            state=Assignment.State.SUBMITTED,
-            swapped=False,
-            drawn="imported",
-            guideline_version=guideline,
-            lease_expires_at=now,
+    container = options_of(made.options).container
+    with file_of(made) as path, rows_of(path, file_name=made.file_name, container=container) as rows:
+        yield rows
+
+
+def start_undo(*, made: Import) -> Import:
+    """Start the job that takes an import back; raise Conflict at once where that cannot be."""
+    with transaction.atomic():
+        locked = Import.objects.select_for_update(of=("self",)).get(pk=made.pk)
+        refuse_undo(locked)
+        locked.undo_job = enqueue(
+            kind="import",
+            project=made.project,
+            inputs={"import": made.pk, "undo": True},
+            created_by=made.created_by,
+            key=f"undo-{made.pk}",
         )
-        assignments.append(assignment)
-        annotations.append(
-            Annotation(
-                assignment=assignment,
-                project=project,
-                comparison=comparison,
-                annotator=people[label.annotator],
-                guideline_version=guideline,
-                neither=label.preference is None,
-                preference=label.preference,
-                ratings_1=label.ratings[0],
-                ratings_2=label.ratings[1],
-                justification=label.justification,
-                swapped=False,
-                imported=True,
-                active_seconds=label.active_seconds,
-                answer_hash=_label_hash(label),
-                submitted_at=now,
-            )
+        locked.save(update_fields=["undo_job"])
+    return locked
+
+
+def refuse_undo(made: Import) -> None:
+    """Raise Conflict with the reason why an import cannot be taken back."""
+    if made.undone_at is not None:
+        raise Conflict(_("The import was undone already."))
+    if made.job is not None and not made.job.finished:
+        raise Conflict(_("The import is still running; cancel its job first."))
+    if made.is_dry_run or made.first_made is None:
+        raise Conflict(_("The import has made no comparisons, so there is nothing to undo."))
+    begun = Assignment.objects.filter(comparison__in=comparisons_of(made)).values("comparison").distinct().count()
+    if begun:
+        raise Conflict(
+            _("%(count)s of its comparisons have labels, or somebody has seen them; they stay, and so does the rest.")
+            % {"count": begun}
         )
-    added = Counter(comparison.pk for comparison, _ in labels)
-    items = list(QueueItem.objects.select_for_update().filter(pk__in=added).order_by("pk"))
-    for item in items:
-        item.taken += added[item.pk]
-        item.wanted = max(item.wanted, item.taken)
-    QueueItem.objects.bulk_update(items, ["taken", "wanted"], batch_size=BATCH)
-    Assignment.objects.bulk_create(assignments, batch_size=BATCH)
-    Annotation.objects.bulk_create(annotations, batch_size=BATCH)
-    # Somebody real who labeled a pair elsewhere does not get it again.
-    real = {comparison.pk for comparison, label in labels if not people[label.annotator].imported_name}
-    if real:
-        note_who_had(comparison_ids=real)
-    settle(comparison_ids=list(added), protocol=project.protocol)
 
 
-def _annotators(pairs: Iterable[tuple[int, ImportedPair]]) -> set[str]:
-    return {label.annotator for _, pair in pairs for label in pair.annotations}
+def undo_import(*, made: Import, claim: Claim | None = None) -> int:
+    """Delete the comparisons that an import made, and texts that nothing else uses; return how many comparisons.
 
-
-def _imported_accounts(project: Project, names: set[str]) -> dict[str, User]:
-    """Return the named, inactive accounts of imported annotators, made where missing; nobody can sign in to them.
-
-    A name whose account belongs to somebody real is left out.
+    One transaction: their queue items are locked first, so that nobody is leased one meanwhile.
     """
-    usernames = {name: f"{name}@{project.slug}"[:150] for name in sorted(names)}
-    User.objects.bulk_create(
-        [
-            User(username=username, imported_name=name, is_active=False, password=make_password(None))
-            for name, username in usernames.items()
-        ],
-        ignore_conflicts=True,
-    )
-    accounts = User.objects.in_bulk(usernames.values(), field_name="username")
-    ours = {name: user for name, username in usernames.items() if (user := accounts[username]).imported_name == name}
-    Membership.objects.bulk_create(
-        [Membership(project=project, user=user, role=Membership.Role.ANNOTATOR) for user in ours.values()],
-        ignore_conflicts=True,
-    )
-    return ours
+    with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=made.project_id)
+        made = Import.objects.select_for_update(of=("self",)).get(pk=made.pk)
+        ids = list(comparisons_of(made).order_by("pk").values_list("pk", flat=True))
+        items = QueueItem.objects.select_for_update().order_by("pk")
+        for start in range(0, len(ids), UNDO_CHUNK):
+            list(items.filter(pk__in=ids[start : start + UNDO_CHUNK]).values_list("pk"))
+        refuse_undo(made)
+        for start in range(0, len(ids), UNDO_CHUNK):
+            _delete(ids[start : start + UNDO_CHUNK])
+        made.undone_at = timezone.now()
+        made.save(update_fields=["undone_at"])
+        with storing(claim) if claim is not None else nullcontext():
+            if claim is not None:
+                succeed(claim, result={"deleted": len(ids)})
+    return len(ids)
 
 
-def _label_hash(label: ImportedAnnotation) -> str:
-    return json_hash([label.preference, label.ratings, label.justification])
-
-
-def _response_key(pair: ImportedPair, side: int) -> tuple[str, str]:
-    return json_hash(pair.messages), json_hash(pair.texts[side])
-
-
-def _content(comparison: Comparison) -> tuple[Any, ...]:
-    return (
-        comparison.prompt.content_hash,
-        comparison.response_1.content_hash,
-        comparison.response_2.content_hash,
-        comparison.reference,
-        comparison.metadata,
-        comparison.gold,
+def comparisons_of(made: Import) -> Any:
+    """Return the comparisons that an import made; the ids they lie between make it quick without an index."""
+    return Comparison.objects.filter(
+        project=made.project_id,
+        import_number=made.pk,
+        pk__gte=made.first_made or 0,
+        pk__lte=made.last_made or 0,
     )
 
 
-def _pair_content(pair: ImportedPair) -> tuple[Any, ...]:
-    prompt, first = _response_key(pair, 0)
-    return prompt, first, json_hash(pair.texts[1]), pair.reference, pair.metadata, pair.gold
+def _delete(ids: list[int]) -> None:
+    comparisons = Comparison.objects.filter(pk__in=ids)
+    rows = list(comparisons.values_list("prompt", "response_1", "response_2"))
+    comparisons.delete()
+    drop_unused({pk for row in rows for pk in row[1:]})
+    empty = ~Exists(Response.objects.filter(prompt=OuterRef("pk")))
+    unused = ~Exists(Comparison.objects.filter(prompt=OuterRef("pk")))
+    Prompt.objects.filter(empty, unused, pk__in={row[0] for row in rows}).delete()
+
+
+def _start(made: Import, options: Options, benchmarks: IO[bytes] | None, *, wait: bool) -> Import:
+    stored = options.stored()
+    if benchmarks is not None:
+        stored["benchmarks"] = f"imports/{made.pk}-benchmarks"
+        _keep(benchmarks, stored["benchmarks"])
+    elif made.options.get("benchmarks"):
+        stored["benchmarks"] = made.options["benchmarks"]
+    _refuse_without_benchmark(stored)
+    made.options = stored
+    inputs: dict[str, Any] = {"import": made.pk}
+    if wait:
+        made.preview = None
+        inputs["preview"] = True
+    job = enqueue(kind="import", project=made.project, inputs=inputs, created_by=made.created_by)
+    if wait:
+        made.preview_job = job
+    else:
+        made.job = job
+    made.save()
+    return made
+
+
+def _refuse_without_benchmark(stored: dict[str, Any]) -> None:
+    if stored.get("exclude_contaminated") and not stored.get("benchmarks"):
+        raise _wrong("/exclude_contaminated", _("Name the benchmark prompts that rows must not share text with."))
+
+
+def _refuse_started(made: Import) -> None:
+    if not made.can_start:
+        raise Conflict(_("The import has begun already."))
+
+
+def _start_over(made: Import) -> None:
+    made.findings.all().delete()
+    made.is_read, made.position, made.counts = False, 0, {}
+    made.save(update_fields=["is_read", "position", "counts"])
+
+
+@contextmanager
+def _benchmark(options: Options) -> Iterator[Any]:
+    if options.benchmarks is None:
+        yield None
+        return
+    with local_copy([options.benchmarks]) as path:
+        yield read_benchmark(path)
+
+
+def _keep(stream: IO[bytes], name: str) -> None:
+    """Copy a stream into the artifact storage; refuse at once what is no data."""
+    with tempfile.NamedTemporaryFile() as copy:
+        for number, chunk in enumerate(iter(lambda: stream.read(1 << 20), b"")):
+            if not number:
+                check_head(chunk)
+            copy.write(chunk)
+        copy.flush()
+        store_file(Path(copy.name), name)
+
+
+def _wrong(pointer: str, sentence: str) -> InvalidInput:
+    return InvalidInput(sentence, [FieldError(pointer, sentence)])

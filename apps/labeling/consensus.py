@@ -116,6 +116,17 @@ def settle(*, comparison_ids: Collection[int], protocol: Protocol, told: Project
     settle_locked(items=list(items), protocol=protocol, told=told)
 
 
+def settle_new(*, item: QueueItem, votes: Sequence[tuple[int, int | None]], protocol: Protocol) -> Consensus:
+    """Return the consensus of a comparison that is stored together with its labels, and let its item follow; no query.
+
+    `votes` are the ids of its annotations and their preferences, in order of submission.
+    """
+    cast = [_Vote(annotation, preference, None) for annotation, preference in votes]
+    outcome = _outcome(item, [vote.preference for vote in cast], protocol)
+    _follow(item, outcome, len(cast), protocol)
+    return _row(item, outcome, cast)
+
+
 # Each submission asks it, so it stands as text (`apps.core.rows`).
 _VOTES = """
 SELECT annotation.comparison_id, annotation.id, annotation.preference, consensus.settled_at

@@ -9,20 +9,24 @@ from django.db import models
 from apps.core.models import Created
 from apps.projects.models import Project
 
+canonical_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+"""Return the one canonical spelling of a JSON value. The encoder is made once: that costs more than a short value."""
+
 
 def json_hash(content: Any) -> str:
     """Return the SHA-256 of a JSON value in its one canonical spelling."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
 class Prompt(Created):
     """A conversation that ends with a user turn; the same conversation is stored once per project."""
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts", db_index=False)
     messages = models.JSONField()
     content_hash = models.CharField(max_length=64)
 
     class Meta:
+        # It also finds the prompts of a project: an index of that column alone would only make imports slower.
         constraints = [models.UniqueConstraint(fields=["project", "content_hash"], name="one_prompt_per_content")]
 
     def __str__(self) -> str:
@@ -32,7 +36,7 @@ class Prompt(Created):
 class Response(Created):
     """One assistant turn that answers a prompt; the same text is stored once per prompt."""
 
-    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="responses")
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="responses", db_index=False)
     text = models.TextField()
     model = models.CharField(max_length=200, blank=True, help_text="Who wrote it; annotators never see this.")
     content_hash = models.CharField(max_length=64)
@@ -55,6 +59,9 @@ class Comparison(Created):
     reference = models.TextField(blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     gold = models.SmallIntegerField(null=True, help_text="A preference that makes this a hidden control item.")
+    import_number = models.BigIntegerField(
+        null=True, help_text="The id of the import that made it; no key, since imports are an app above."
+    )
 
     class Meta:
         constraints = [

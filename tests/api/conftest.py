@@ -13,8 +13,9 @@ from apps.accounts.services import create_token
 from apps.core.artifacts import store_folder
 from apps.exports.models import Snapshot
 from apps.exports.services import create_snapshot, write_snapshot
-from apps.imports.models import Import
+from apps.imports.models import Import, Upload
 from apps.imports.services import start_import_of_items
+from apps.imports.uploads import create_upload
 from apps.jobs.models import Job
 from apps.labeling.leasing import lease_next
 from apps.labeling.models import Annotation, Assignment, Consensus
@@ -73,6 +74,7 @@ class World:
     model: RewardModel
     delivery: WebhookDelivery
     token: ApiToken
+    upload: Upload
 
     @property
     def job(self) -> Job:
@@ -130,7 +132,9 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
     token, _key = create_token(user=otto, name="Otto's", scope="write")
-    return World(project, comparison, assignment, annotation, scorer, snapshot, made, run, model, delivery, token)
+    upload = create_upload(project=project, file_name="pairs.jsonl", length=9, created_by=None)
+    mine = (project, comparison, assignment, annotation, scorer, snapshot, made, run, model)
+    return World(*mine, delivery, token, upload)
 
 
 @pytest.fixture

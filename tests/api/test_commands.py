@@ -75,7 +75,8 @@ def test_import_pairs_insists_on_the_format_and_finds_its_file_and_project(proje
         ((path, "--project", "tides", "--format", "json"), "is jsonl, not json"),
         ((path, "--project", "nothing"), "no project 'nothing'"),
         ((tmp_path / "missing", "--project", "tides"), "No such file"),
-        ((path, "--project", "tides", "--format", "csv"), "invalid choice"),
+        ((path, "--project", "tides", "--format", "csv"), "is jsonl, not csv"),
+        ((path, "--project", "tides", "--format", "yaml"), "invalid choice"),
     ]:
         with pytest.raises(CommandError, match=words):
             run("import_pairs", *args)

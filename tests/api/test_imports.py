@@ -71,8 +71,9 @@ def test_a_wrong_body_is_422_and_starts_nothing(manager, body, pointer):
 @pytest.mark.parametrize(
     ("file", "pointer"),
     [
-        (SimpleUploadedFile("pairs.csv", b"a,b\n"), "/file"),
-        (SimpleUploadedFile("pairs.PARQUET", b"PAR1"), "/file"),
+        (SimpleUploadedFile("pairs.XLSX", b"PK"), "/file"),
+        (SimpleUploadedFile("pairs.zip", b"PK"), "/file"),
+        (SimpleUploadedFile("pairs.csv", b"PK\x03\x04"), "/file"),
         (SimpleUploadedFile("empty.jsonl", b""), "/file"),
         ("not a file", "/file"),
     ],
@@ -84,7 +85,7 @@ def test_a_wrong_file_is_422_and_starts_nothing(manager, file, pointer):
 
 def test_an_unknown_form_field_is_422(manager):
     file = SimpleUploadedFile("pairs.jsonl", b"{}")
-    assert pointers(upload(Api(manager), file, format="csv")) == ["/format"]
+    assert pointers(upload(Api(manager), file, colour="blue")) == ["/colour"]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,11 @@ CASES: dict[str, dict[str, Case]] = {
     f"{P}members/": {"GET": LABELS_SEEN, "POST": MANAGER},
     f"{P}members/<path:username>/": {"PATCH": MANAGER, "DELETE": MANAGER},
     f"{P}imports/": {"GET": RESULTS, "POST": MANAGER},
+    "imports/<str:id>/": {"GET": RESULTS},
+    "imports/<str:id>/report/": {"GET": RESULTS},
+    "imports/<str:id>/undo/": {"POST": MANAGER},
+    f"{P}uploads/": {"POST": MANAGER},
+    f"{P}uploads/<str:id>/": {"HEAD": MANAGER, "PATCH": MANAGER, "DELETE": MANAGER},
     f"{P}assignments/": {"POST": Case("mra")},
     "assignments/<str:id>/draft/": {"PUT": HOLDER},
     "assignments/<str:id>/submit/": {"POST": HOLDER},
@@ -109,6 +114,8 @@ def address(route: str, world: World, object_id: str | None = None) -> str:
         "webhooks": world.delivery.endpoint,
         "webhook-deliveries": world.delivery,
         "tokens": world.token,
+        "imports": world.made,
+        "uploads": world.upload,
     }
     known = object_id or (str(ids[kind].pk) if kind in ids else "")
     parts = {

@@ -7,6 +7,8 @@ from django.urls import URLResolver, get_resolver
 
 from apps.accounts.services import create_token
 from apps.exports.services import create_snapshot
+from apps.imports.services import start_import_of_items
+from apps.imports.uploads import create_upload
 from apps.jobs.services import enqueue
 from apps.labeling.leasing import lease_next
 from apps.projects.models import Project
@@ -64,6 +66,8 @@ def things(project: Project) -> dict[str, object]:
         "delivery": delivery,
         "webhook-deliverie": delivery,  # what is left of "webhook-deliveries" without its s
         "token": create_token(user=person, name="First")[0],
+        "import": start_import_of_items(project=project, items=[{}], created_by=None),
+        "upload": create_upload(project=project, file_name="pairs.jsonl", length=9, created_by=None),
     }
     return {
         "slug": project.slug,
@@ -72,6 +76,7 @@ def things(project: Project) -> dict[str, object]:
         "split": "train",
         "file": "train.jsonl",
         "annotator_id": person.pk,
+        "wanted": "csv",
         **{f"{name}_id": row.pk for name, row in rows.items()},
     }
 

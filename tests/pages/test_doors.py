@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 
 from apps.exports.services import create_snapshot
+from apps.imports.services import start_import_of_items
 from apps.jobs.services import enqueue
 from apps.reward_models.models import RewardModel, TrainingRun
 from apps.signals.models import Scorer
@@ -36,6 +37,12 @@ ROUTES = [
     ("get", "members/", MANAGER),
     ("get", "guideline/", ALL),
     ("post", "import/", MANAGER),
+    ("get", "imports/", RESULTS),
+    ("post", "imports/", MANAGER),
+    ("get", "imports/{import}/", RESULTS),
+    ("post", "imports/{import}/", MANAGER),
+    ("get", "imports/{import}/report.csv", RESULTS),
+    ("post", "imports/{import}/undo/", MANAGER),
     ("post", "training-runs/start/", RESULTS),
     ("post", "scoring/start/", RESULTS),
     ("post", "reward-models/{model}/promote/", MANAGER),
@@ -50,7 +57,16 @@ ROUTES = [
     ("post", "cohorts/", MANAGER),
     ("post", "settings/", MANAGER),
 ]
-BOTH_METHODS = {"snapshots/", "members/", "guideline/", "cohorts/", "cohorts/{cohort}/", "settings/"}
+BOTH_METHODS = {
+    "imports/",
+    "imports/{import}/",
+    "snapshots/",
+    "members/",
+    "guideline/",
+    "cohorts/",
+    "cohorts/{cohort}/",
+    "settings/",
+}
 
 
 @pytest.fixture
@@ -64,7 +80,9 @@ def things(project, pair):
     )
     run = TrainingRun.objects.create(project=project, recipe={}, snapshot=snapshot, job=job)
     cohort = project.cohorts.create(name="First")
+    made = start_import_of_items(project=project, items=[{}], created_by=None)
     rows = {"comparison": pair, "snapshot": snapshot, "job": job, "model": model, "run": run, "cohort": cohort}
+    rows["import"] = made
     return {name: row.pk for name, row in rows.items()}
 
 
@@ -107,14 +125,14 @@ def test_other_methods_are_not_allowed(as_user, manager, things, method, path, r
         assert getattr(client, other)(address(path, things)).status_code == 405, other
 
 
-@pytest.mark.parametrize("path", ["comparisons", "jobs", "snapshots", "training-runs"])
+@pytest.mark.parametrize("path", ["comparisons", "imports", "jobs", "snapshots", "training-runs"])
 def test_a_thing_of_another_project_is_not_found(as_user, manager, things, path):
     assert as_user(manager).get(f"/projects/tides/{path}/999999/").status_code == 404
 
 
 def test_an_id_too_large_for_the_database_is_not_found(as_user, manager, project):
     client = as_user(manager)
-    for path in ("comparisons", "jobs", "snapshots", "training-runs"):
+    for path in ("comparisons", "imports", "jobs", "snapshots", "training-runs"):
         assert client.get(f"/projects/tides/{path}/{'9' * 30}/").status_code == 404
     assert client.get(f"/assignments/{'9' * 30}/").status_code == 404
 

@@ -1,0 +1,309 @@
+"""Read the rows of a file, whatever it is: JSON lines, a JSON array, CSV, Parquet, each of them gzipped or not.
+
+Nothing is read whole. A file that cannot be trusted raises InvalidInput before its first row; a row that cannot be
+read comes out as a BadRow in its place.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import ijson
+import numpy as np
+import orjson
+from django.conf import settings
+
+from apps.core.errors import FieldError, InvalidInput
+from apps.imports.parquet import read_parquet
+from apps.imports.rows import BadRow, storable
+
+CONTAINERS = ("jsonl", "json", "csv", "parquet")
+MAX_ROW_BYTES = 16 * 1024 * 1024
+SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
+MAX_RATIO = 200
+SMALL_ENOUGH = 256 * 1024 * 1024
+"""A gzip file may expand so far whatever its ratio; above that, no more than MAX_RATIO-fold."""
+MAX_BRACKETS = 40
+"""A line with no more than these is not nested too deeply, whatever they mean."""
+MAX_OPEN_BRACKETS = 5000
+_CHUNK = 1 << 20
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_NOT_OURS = {
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"%PDF": "a PDF",
+}
+Row = tuple[int, object]
+
+
+@contextmanager
+def rows_of(path: Path, *, file_name: str, container: str | None = None) -> Iterator[Iterator[Row]]:
+    """Open a file and yield its rows as (line number, object or BadRow); raise InvalidInput for one that is no data."""
+    with path.open("rb") as raw:
+        if not _starts_with(raw, _GZIP):
+            with _rows(raw, file_name, container) as rows:
+                yield rows
+            return
+        check_gzip(raw)
+        inner = file_name.lower().removesuffix(".gz")
+        with gzip.GzipFile(fileobj=raw) as stream:
+            if _starts_with(stream, _PARQUET):  # it is read from its end
+                with tempfile.TemporaryFile() as whole:
+                    for chunk in iter(lambda: stream.read(_CHUNK), b""):
+                        whole.write(chunk)
+                    with _rows(whole, inner, container) as rows:
+                        yield rows
+            else:
+                with _rows(io.BufferedReader(stream, _CHUNK), inner, container) as rows:
+                    yield rows
+
+
+def check_head(head: bytes) -> None:
+    """Raise InvalidInput for a file that is nothing we read, by its first bytes."""
+    what = next((what for mark, what in _NOT_OURS.items() if head.startswith(mark)), None)
+    if what is not None:
+        raise refused(
+            f"The file is {what}. Tiebreak reads UTF-8 JSON lines, a JSON array, CSV and Parquet, plain or gzipped."
+        )
+
+
+def check_gzip(raw: IO[bytes]) -> None:
+    """Expand a gzip file once without keeping anything; raise InvalidInput for a bomb or a damaged one.
+
+    It costs a few seconds a gigabyte, and nothing of a file that breaks off is stored.
+    """
+    raw.seek(0)
+    packed, expanded = raw.seek(0, io.SEEK_END), 0
+    raw.seek(0)
+    limit = min(settings.IMPORT_MAX_BYTES, max(SMALL_ENOUGH, packed * MAX_RATIO))
+    try:
+        with gzip.GzipFile(fileobj=raw) as stream:
+            while size := len(stream.read(_CHUNK)):
+                expanded += size
+                if expanded > limit:
+                    raise refused(
+                        f"The gzip file expands to more than {limit // 1024 // 1024} MiB, over {MAX_RATIO} times its "
+                        "size or over this server's limit. Nothing of it was read."
+                    )
+    except EOFError as error:
+        raise refused("The gzip file breaks off: its end is missing. Nothing of it was read.") from error
+    except (OSError, zlib.error) as error:
+        raise refused(f"The gzip file is damaged ({error}). Nothing of it was read.") from error
+    raw.seek(0)
+
+
+def read_json(stream: IO[bytes]) -> Iterator[Row]:
+    """Yield the rows of JSON lines, or of one JSON array."""
+    number, first = 1, stream.read(1)
+    while first and (first.isspace() or first in codecs.BOM_UTF8):
+        number += first == b"\n"
+        first = stream.read(1)
+    if first == b"[":
+        yield from _array(_After(first, stream))
+    elif first:
+        yield from _lines(first, stream, number)
+
+
+def refused(sentence: str) -> InvalidInput:
+    """Return the error for a file that is not read at all."""
+    return InvalidInput(sentence, [FieldError("/file", sentence)])
+
+
+@contextmanager
+def _rows(stream: IO[bytes], file_name: str, container: str | None) -> Iterator[Iterator[Row]]:
+    head = _peek(stream, 4096)
+    check_head(head)
+    if head.startswith(_GZIP):
+        raise refused("The file is compressed twice. Compress it once.")
+    # Text that is no JSON by its first character is what people say it is.
+    found = container_of(head, f"named.{container}" if container in {"csv", "jsonl"} else file_name)
+    if container not in {None, found}:
+        raise refused(f"The file is {found}, not {container}.")
+    if found == "parquet":
+        yield read_parquet(stream)
+    elif found == "csv":
+        yield _table(stream)
+    else:
+        yield read_json(stream)
+
+
+def container_of(head: bytes, file_name: str) -> str:
+    """Return what a file is by its first bytes, and by its name where those leave it open."""
+    if head.startswith(_PARQUET):
+        return "parquet"
+    first = head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1]
+    if first == b"{":
+        return "jsonl"
+    if first == b"[":
+        return "json"
+    named = SUFFIXES.get(Path(file_name.lower()).suffix)
+    if named is not None:
+        return named
+    return "csv" if any(mark in head.split(b"\n", 1)[0] for mark in (b",", b"\t", b";")) else "jsonl"
+
+
+def _lines(first: bytes, stream: IO[bytes], number: int) -> Iterator[Row]:
+    line = first if first == b"\n" else first + stream.readline(MAX_ROW_BYTES)
+    while line:
+        if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(MAX_ROW_BYTES)
+            yield number, BadRow("", f"The line is longer than {MAX_ROW_BYTES // 1024 // 1024} MiB.")
+        elif not line.isspace():
+            yield number, _parse(line)
+        number += 1
+        line = stream.readline(MAX_ROW_BYTES + 1)
+
+
+def _parse(line: bytes) -> object:
+    try:
+        row = orjson.loads(line)
+        # It refuses what else cannot be stored, so most rows need not be walked through.
+        return storable(row) if b"\\u0000" in line or line.count(b"{") + line.count(b"[") > MAX_BRACKETS else row
+    except orjson.JSONDecodeError as error:
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return BadRow("", "The line is not UTF-8.")
+        if line.startswith(codecs.BOM_UTF8):
+            return _parse(line[len(codecs.BOM_UTF8) :])
+        return BadRow("", f"Not valid JSON: {error}.")
+
+
+class _After:
+    """A stream with some bytes put back in front; it counts what is read since `row_done`."""
+
+    def __init__(self, head: bytes, stream: IO[bytes]) -> None:
+        self._head, self._stream = head, stream
+        self._read = self._depth = 0
+
+    def read(self, size: int = -1) -> bytes:
+        if size == 0:  # ijson asks whether it gets bytes or text
+            return b""
+        data, self._head = self._head + self._stream.read(size - len(self._head)), b""
+        self._read += len(data)
+        self._check_depth(data)
+        if self._read > MAX_ROW_BYTES + 2 * _CHUNK:
+            raise BadRow("", f"A value of the array is longer than {MAX_ROW_BYTES // 1024 // 1024} MiB")
+        return data
+
+    def row_done(self) -> None:
+        """Start counting again."""
+        self._read = self._depth = 0
+
+    def _check_depth(self, data: bytes) -> None:
+        """Raise BadRow before ijson sees values nested without end: its memory grows with the square of the depth.
+
+        Brackets in texts count as well, so the limit is far above what a text has of one kind only.
+        """
+        characters = np.frombuffer(data, dtype=np.uint8) | 0x20  # [ and {, ] and } differ in this bit
+        steps = (characters == ord("{")).astype(np.int32) - (characters == ord("}"))
+        depths = np.cumsum(steps)
+        if len(depths):
+            if self._depth + int(depths.max()) > MAX_OPEN_BRACKETS:
+                raise BadRow("", "A value of the array is nested too deeply")
+            self._depth += int(depths[-1])
+
+
+def _array(stream: _After) -> Iterator[Row]:
+    number = 0
+    try:
+        for row in ijson.items(stream, "item", use_float=True, buf_size=_CHUNK):
+            number += 1
+            stream.row_done()
+            yield number, storable(row)
+    except (ijson.JSONError, BadRow, UnicodeDecodeError, RecursionError, OverflowError) as error:
+        said = " ".join(str(error).split())[:200]
+        yield number + 1, BadRow("", f"The JSON array cannot be read on from here: {said}.")
+
+
+def _table(stream: IO[bytes]) -> Iterator[Row]:
+    """Yield the rows of a CSV file as objects; cells stay text, and columns that hold JSON are parsed."""
+    csv.field_size_limit(MAX_ROW_BYTES)
+    lines = _text_lines(stream)
+    reader: Any = None
+    try:
+        header = next(lines, "")
+        delimiter = max((",", "\t", ";"), key=header.count)
+        reader = csv.reader(_again(header, lines), delimiter=delimiter, strict=True)
+        names = [name.strip() for name in next(reader, [])]
+        if len(set(names)) != len(names) or not any(names):
+            raise refused("The first line of a CSV file must name its columns, each once.")
+        for cells in reader:
+            if len(cells) != len(names) and cells:
+                wrong = f"The row has {len(cells)} cells; the header names {len(names)} columns."
+                yield reader.line_num, BadRow("", wrong)
+            elif cells:
+                row = {name: _cell(name, cell) for name, cell in zip(names, cells, strict=True)}
+                yield reader.line_num, storable(row)
+    except (csv.Error, BadRow) as error:
+        said = error.reason if isinstance(error, BadRow) else f"{str(error).capitalize()}."
+        yield reader.line_num + 1 if reader else 1, BadRow("", f"{said} Nothing after it can be read.")
+
+
+def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _text_lines(stream: IO[bytes]) -> Iterator[str]:
+    first = True
+    while line := stream.readline(MAX_ROW_BYTES + 1):
+        if len(line) > MAX_ROW_BYTES:
+            raise BadRow("", f"The line is longer than {MAX_ROW_BYTES // 1024 // 1024} MiB.")
+        try:
+            yield line.decode("utf-8-sig" if first else "utf-8")
+        except UnicodeDecodeError as error:
+            wrong = f"The line is not UTF-8: byte {error.start + 1} cannot be read. Save the file as UTF-8."
+            raise BadRow("", wrong) from error
+        first = False
+
+
+_TEXT_COLUMNS = {"external_id", "id", "prompt", "reference", "response_1", "response_2", "response1", "response2"}
+_TEXT_COLUMNS |= {"response", "chosen", "rejected", "domain", "language", "split", "subset", "justification", "model"}
+
+
+def _cell(name: str, cell: str) -> object:
+    """Return a cell's value: lists and objects are parsed, numbers where the column is no text; empty is None."""
+    if not cell:
+        return None
+    if cell[0] in "[{" and (name not in _TEXT_COLUMNS or cell.startswith('[{"')):
+        try:
+            return orjson.loads(cell)
+        except orjson.JSONDecodeError:
+            return cell
+    if name not in _TEXT_COLUMNS and len(cell) < 8:
+        number = cell.removeprefix("-").removeprefix("+")
+        if number.isascii() and number.removesuffix(".0").isdecimal():
+            return int(cell.removesuffix(".0"))
+    return cell
+
+
+def _starts_with(stream: Any, mark: bytes) -> bool:
+    return _peek(stream, len(mark)).startswith(mark)
+
+
+def _peek(stream: Any, size: int) -> bytes:
+    """Return the first bytes and leave the stream as it was."""
+    head: bytes = stream.peek(size)[:size] if hasattr(stream, "peek") else stream.read(size)
+    if not hasattr(stream, "peek"):
+        stream.seek(0)
+    return head

@@ -1,0 +1,151 @@
+"""Labels that come along: whose they are, which of them are new, and the rows they become."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from django.contrib.auth.hashers import make_password
+
+from apps.accounts.models import User
+from apps.imports import staging
+from apps.imports.rows import BadRow, ImportedAnnotation, ImportedPair
+from apps.labeling.consensus import settle_new
+from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
+from apps.projects.models import Membership, Project
+from apps.projects.protocol import Protocol
+from apps.prompts.models import canonical_json, json_hash
+
+Stored = Mapping[int, Mapping[str, str]]
+"""Comparison → annotator's name → hash of the label that is stored."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """The account of an annotator; `real` is one that a person signs in with."""
+
+    id: int
+    real: bool
+
+
+class People:
+    """The accounts of the annotators of one run, made where missing; in a dry run none is made."""
+
+    def __init__(self, *, project: Project, accounts: Mapping[str, User], dry_run: bool) -> None:
+        self._project, self._dry_run = project, dry_run
+        self._people = {name: Person(user.pk, real=not user.imported_name) for name, user in accounts.items()}
+        self._taken: set[str] = set()
+
+    def know(self, names: set[str]) -> None:
+        """Look up, and make, the named, inactive accounts of these annotators; nobody can sign in to them."""
+        new = names - self._people.keys() - self._taken
+        if not new:
+            return
+        usernames = {name: f"{name}@{self._project.slug}"[:150] for name in sorted(new)}
+        if not self._dry_run:
+            User.objects.bulk_create(
+                [
+                    User(username=username, imported_name=name, is_active=False, password=make_password(None))
+                    for name, username in usernames.items()
+                ],
+                ignore_conflicts=True,
+            )
+        accounts = User.objects.in_bulk(usernames.values(), field_name="username")
+        ours = []
+        for name, username in usernames.items():
+            account = accounts.get(username)
+            if account is not None and account.imported_name != name:
+                self._taken.add(name)
+            else:
+                self._people[name] = Person(account.pk if account else 0, real=False)
+                ours += [account] if account else []
+        if not self._dry_run:
+            Membership.objects.bulk_create(
+                [Membership(project=self._project, user=user, role=Membership.Role.ANNOTATOR) for user in ours],
+                ignore_conflicts=True,
+            )
+
+    def check(self, pair: ImportedPair) -> None:
+        """Raise BadRow when a label's name is that of an account of somebody real."""
+        for label in pair.annotations:
+            if label.annotator in self._taken:
+                raise BadRow("/annotations", f"The name {label.annotator!r} belongs to an account of this project.")
+
+    def __getitem__(self, name: str) -> Person:
+        return self._people[name]
+
+
+def names_in(pairs: Iterable[tuple[int, ImportedPair]]) -> set[str]:
+    """Return the annotators of a batch."""
+    return {label.annotator for _, pair in pairs for label in pair.annotations}
+
+
+def stored_labels(comparison_ids: Collection[int]) -> Stored:
+    """Return the labels that these comparisons have (one query, none without comparisons)."""
+    found: dict[int, dict[str, str]] = defaultdict(dict)
+    if comparison_ids:
+        rows = Annotation.objects.current().filter(comparison__in=comparison_ids).select_related("annotator")
+        for row in rows.only("comparison_id", "answer_hash", "annotator__username", "annotator__imported_name"):
+            found[row.comparison_id][row.annotator.annotator_name] = row.answer_hash
+    return found
+
+
+def fresh_labels(pair: ImportedPair, stored: Mapping[str, str]) -> list[ImportedAnnotation]:
+    """Return the labels that are not there yet; raise BadRow for one that says something else than the stored one."""
+    for index, label in enumerate(pair.annotations):
+        if label.annotator in stored and stored[label.annotator] != label_hash(label):
+            raise BadRow(f"/annotations/{index}", f"{label.annotator!r} has another label for this comparison already.")
+    return [label for label in pair.annotations if label.annotator not in stored]
+
+
+def stage_labels(
+    staged: staging.Staged, labels: list[tuple[int, ImportedAnnotation]], people: People
+) -> dict[int, list[tuple[int, int | None]]]:
+    """Stage labels as submitted assignments, in the order of the file; return the votes of each comparison."""
+    votes: dict[int, list[tuple[int, int | None]]] = defaultdict(list)
+    annotations = staging.draw_ids(Annotation, len(labels))
+    assignments = staging.draw_ids(Assignment, len(labels))
+    for (comparison, label), annotation, assignment in zip(labels, annotations, assignments, strict=True):
+        votes[comparison].append((annotation, label.preference))
+        staged.labels.append(
+            (
+                annotation,
+                assignment,
+                comparison,
+                people[label.annotator].id,
+                label.preference is None,
+                label.preference,
+                canonical_json(label.ratings[0]),
+                canonical_json(label.ratings[1]),
+                label.justification,
+                label.active_seconds,
+                label_hash(label),
+            )
+        )
+    return votes
+
+
+def stage_consensus(
+    staged: staging.Staged, *, item: QueueItem, votes: list[tuple[int, int | None]], protocol: Protocol
+) -> None:
+    """Stage what the labels of a new comparison add up to; its queue item, unsaved, follows."""
+    item.taken = len(votes)
+    item.wanted = max(item.wanted, item.taken)
+    row: Consensus = settle_new(item=item, votes=votes, protocol=protocol)
+    staged.consensus.append(
+        (
+            item.pk,
+            row.status,
+            row.preference,
+            row.excluded_reason,
+            row.spread,
+            canonical_json(row.kept),
+            row.annotation_count,
+            row.rule,
+            row.settled_at is not None,
+        )
+    )
+
+
+def label_hash(label: ImportedAnnotation) -> str:
+    """Return the hash under which a label is stored."""
+    return json_hash([label.preference, label.ratings, label.justification])

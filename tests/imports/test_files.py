@@ -1,0 +1,274 @@
+"""Files of every kind come in alike, row by row, and hostile ones are refused with a sentence."""
+
+import datetime
+import decimal
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from apps.core.errors import InvalidInput
+from apps.imports import files, parquet
+from apps.imports.files import rows_of
+from apps.imports.reports import harmless
+from apps.imports.rows import BadRow
+from apps.imports.services import start_import
+from apps.labeling.models import Annotation
+from apps.prompts.models import Comparison
+from tests.imports.rows import lines, load_file, row
+
+ROWS = [row(external_id=f"q-{n}", metadata={"n": n}) for n in range(3)]
+
+
+def read(path, name=None):
+    with rows_of(path, file_name=name or path.name) as rows:
+        return list(rows)
+
+
+def reasons(path, name=None):
+    return [value.reason for _, value in read(path, name) if isinstance(value, BadRow)]
+
+
+def written(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+def as_csv(rows):
+    header = "external_id,messages,responses,metadata\n"
+    cells = [[r["external_id"], *(json.dumps(r[name]) for name in ("messages", "responses", "metadata"))] for r in rows]
+    quoted = [",".join('"' + cell.replace('"', '""') + '"' for cell in line) for line in cells]
+    return (header + "\n".join(quoted)).encode()
+
+
+def as_parquet(tmp_path, rows, **options):
+    path = tmp_path / "written.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, **options)
+    return path.read_bytes()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.json", "pairs.csv", "pairs.parquet"])
+def test_every_kind_of_file_brings_the_same_pairs(project, tmp_path, name, packed):
+    content = {
+        "pairs.jsonl": lines(ROWS),
+        "pairs.json": json.dumps(ROWS, indent=1).encode(),
+        "pairs.csv": as_csv(ROWS),
+        "pairs.parquet": as_parquet(tmp_path, ROWS, row_group_size=1),
+    }[name]
+    path = written(tmp_path, f"{name}.gz" if packed else name, gzip.compress(content) if packed else content)
+    report = load_file(project, path)
+    assert (report.created, report.errors) == (3, [])
+    stored = Comparison.objects.order_by("external_id").values_list("external_id", "metadata", "response_2__text")
+    assert list(stored) == [(f"q-{n}", {"n": n}, "2 and 3") for n in range(3)]
+    assert load_file(project, path).unchanged == 3
+
+
+def test_a_name_says_nothing_against_the_content(tmp_path):
+    assert len(read(written(tmp_path, "pairs.csv", lines(ROWS)))) == 3
+    assert len(read(written(tmp_path, "pairs", as_parquet(tmp_path, ROWS)))) == 3
+    assert read(written(tmp_path, "pairs", b"prompt\tchosen\trejected\na\tb\tc\n")) == [
+        (2, {"prompt": "a", "chosen": "b", "rejected": "c"})
+    ]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    assert len(read(written(tmp_path, "a.jsonl", b"\xef\xbb\xbf" + lines(ROWS)))) == 3
+    assert read(written(tmp_path, "a.csv", b"\xef\xbb\xbfprompt;x\na;b\n")) == [(2, {"prompt": "a", "x": "b"})]
+
+
+# --- Hostile files ---
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.xlsx", b"PK\x03\x04rest", "ZIP archive or an Excel"),
+        ("a.jsonl", '{"prompt": "é"}'.encode("utf-16"), "UTF-16"),
+        ("a.jsonl.zst", b"\x28\xb5\x2f\xfdrest", "Zstandard"),
+        ("a.jsonl.gz", gzip.compress(gzip.compress(lines(ROWS))), "compressed twice"),
+        ("a.jsonl.gz", gzip.compress(lines(ROWS * 99))[:-20], "breaks off"),
+        ("a.jsonl.gz", gzip.compress(lines(ROWS))[:-8] + b"\x00" * 8, "damaged"),
+        ("a.parquet", b"PAR1" + b"\x00" * 40 + b"PAR1", "Parquet file cannot be read"),
+        ("a.parquet", b"PAR1", "Parquet file cannot be read"),
+        ("a.csv", b"a,a\n1,2\n", "each once"),
+    ],
+)
+def test_a_file_that_cannot_be_trusted_is_refused_whole(tmp_path, name, content, words):
+    with pytest.raises(InvalidInput, match=words):
+        read(written(tmp_path, name, content))
+
+
+def test_a_gzip_bomb_is_refused_before_a_row_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SMALL_ENOUGH", 1 << 20)
+    bomb = gzip.compress(lines(ROWS) + b" " * (64 << 20))
+    assert len(bomb) < 100_000
+    with pytest.raises(InvalidInput, match="over 200 times its size"):
+        read(written(tmp_path, "bomb.jsonl.gz", bomb))
+
+
+def test_a_gzip_file_over_the_limit_of_the_server_is_refused(tmp_path, settings):
+    settings.IMPORT_MAX_BYTES = 100
+    with pytest.raises(InvalidInput, match="server's limit"):
+        read(written(tmp_path, "a.jsonl.gz", gzip.compress(lines(ROWS))))
+
+
+def test_a_parquet_bomb_is_refused_by_what_it_declares(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "MAX_CHUNK_BYTES", 1000)
+    with pytest.raises(InvalidInput, match="write smaller row groups"):
+        read(written(tmp_path, "a.parquet", as_parquet(tmp_path, [{"prompt": "x" * 5000}])))
+
+
+def test_a_parquet_text_that_many_rows_share_is_not_spelled_out_for_all_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "MAX_CELL_BYTES", 1000)
+    monkeypatch.setattr(parquet, "MAX_BATCH_BYTES", 5000)
+    rows = [{"prompt": "x" * 2000}] * 50 + [{"prompt": "short"}]
+    found = read(written(tmp_path, "a.parquet", as_parquet(tmp_path, rows)))
+    assert len(found) == 51
+    assert found[-1] == (51, {"prompt": "short"})
+    assert "longer than" in found[0][1].reason
+
+
+def test_a_line_of_a_hundred_megabytes_is_skipped(tmp_path):
+    path = tmp_path / "long.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"prompt": "')
+        for _ in range(100):
+            file.write(b"x" * (1 << 20))
+        file.write(b'"}\n' + lines(ROWS))
+    assert reasons(path) == ["The line is longer than 16 MiB."]
+    assert len(read(path)) == 4
+
+
+@pytest.mark.parametrize("opening", [b'["', b"[" * 9, b'[{"a": "'])
+def test_an_array_with_an_endless_value_is_read_no_further(tmp_path, opening):
+    path = tmp_path / "endless.json"
+    with path.open("wb") as file:
+        file.write(opening)
+        for _ in range(20):
+            file.write(b"[" * (1 << 20) if opening.endswith(b"[") else b"x" * (1 << 20))
+    (reason,) = reasons(path)
+    assert reason.startswith("The JSON array cannot be read on from here:")
+
+
+@pytest.mark.parametrize(
+    ("content", "count", "words"),
+    [
+        (b'[{"a": 1}, {"a": 2}', 2, "cannot be read on"),
+        (b'[{"a": 1}, {"a": NaN}, {"a": 2}]', 1, "cannot be read on"),
+        (b'[{"a": "\xff"}]', 0, "cannot be read on"),
+        (b'[{"a": 1}, {"a": "\\u0000"}, {"a": 3}]', 2, "NUL character"),
+        (b"[" + b'{"a": ' * 50 + b"1" + b"}" * 50 + b"]", 0, "more than 40 levels"),
+    ],
+)
+def test_a_broken_array_gives_the_rows_before_and_a_sentence(tmp_path, content, count, words):
+    found = read(written(tmp_path, "a.json", content))
+    assert sum(isinstance(value, dict) for _, value in found) == count
+    assert any(isinstance(value, BadRow) and words in value.reason for _, value in found)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"a": "\\u0000"}', "NUL character"),
+        (b'{"a": "\x00"}', "Not valid JSON"),
+        (b'{"a": "\\ud800"}', "Not valid JSON"),
+        (b'{"a": "caf\xe9"}', "not UTF-8"),
+        (b'{"a": Infinity}', "Not valid JSON"),
+        (b'{"a":' * 50 + b"1" + b"}" * 50, "more than 40 levels"),
+        (b'{"a":' * 99_999 + b"1" + b"}" * 99_999, "Not valid JSON"),
+    ],
+)
+def test_a_bad_line_is_one_sentence_and_the_next_is_read(tmp_path, line, words):
+    found = read(written(tmp_path, "a.jsonl", line + b"\n" + lines(ROWS)))
+    assert words in found[0][1].reason
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'prompt,x\n"never closed,1\n', "Nothing after it can be read"),
+        (b"prompt,x\n" + b'"' + b"x" * (17 << 20) + b'",1\n', "longer than 16 MiB"),
+        (b'prompt,x\n"' + (b"x" * (1 << 20) + b"\n") * 17 + b'",1\n', "field larger than field limit"),
+        (b"prompt,x\ncaf\xe9,1\n", "not UTF-8: byte 4"),
+        (b"prompt,x\na,1,2\n", "3 cells; the header names 2"),
+        (b"prompt,x\na\x00b,1\n", "NUL"),
+    ],
+)
+def test_a_bad_csv_is_one_sentence(tmp_path, content, words):
+    (reason,) = reasons(written(tmp_path, "a.csv", content))
+    assert words.lower() in reason.lower()
+
+
+@pytest.mark.django_db
+def test_formulas_in_a_csv_are_kept_as_text_and_neutralised_in_ours(project, tmp_path):
+    path = written(tmp_path, "a.csv", b"prompt,chosen,rejected\n=1+1,=cmd|' /C calc'!A0,-2\n")
+    assert load_file(project, path).created == 1
+    made = Comparison.objects.get()
+    assert (made.prompt.messages[0]["content"], made.response_1.text, made.response_2.text) == (
+        "=1+1",
+        "=cmd|' /C calc'!A0",
+        "-2",
+    )
+    assert [harmless(cell) for cell in ("=1", "+1", "-1", "@x", "\tx", "x=1")] == [
+        "'=1",
+        "'+1",
+        "'-1",
+        "'@x",
+        "'\tx",
+        "x=1",
+    ]
+
+
+@pytest.mark.django_db
+def test_parquet_with_wild_types_becomes_json(project, tmp_path):
+    table = pa.table(
+        {
+            "prompt": pa.array(["a", "b"]).dictionary_encode(),
+            "chosen": pa.array([b"yes", b"\xff\xfe"], pa.binary()),
+            "rejected": pa.array(["no", "no"], pa.large_string()),
+            "margin": pa.array([decimal.Decimal("2.00"), None], pa.decimal128(5, 2)),
+            "split": pa.array(["train", None]),
+            "domain": pa.array([{"at": datetime.datetime(2026, 1, 2, 3, 4)}, None]),
+        }
+    )
+    path = tmp_path / "wild.parquet"
+    pq.write_table(table, path)
+    report = load_file(project, path)
+    assert (report.created, report.rejected) == (1, 1)
+    assert (report.errors[0]["line"], report.errors[0]["field"]) == (2, "/chosen")
+    made = Comparison.objects.get()
+    assert made.metadata == {"split": "train", "domain": {"at": "2026-01-02T03:04:00"}, "margin": 2}
+    assert Annotation.objects.get().preference == -2
+
+
+def test_parquet_values_without_a_form_in_json_name_their_row():
+    values = [1.5, 2.0, float("nan"), decimal.Decimal("NaN"), datetime.timedelta(seconds=3), [("k", 1)], b"x"]
+    assert [parquet.plain(value, "") for value in values] == [1.5, 2, None, None, 3.0, [["k", 1]], "x"]
+    with pytest.raises(BadRow, match="no form in JSON"):
+        parquet.plain(object(), "/x")
+
+
+def test_a_parquet_file_with_a_damaged_page_gives_the_rows_before(tmp_path):
+    content = bytearray(as_parquet(tmp_path, [{"prompt": str(n) * 50} for n in range(600)], row_group_size=300))
+    second = pq.ParquetFile(written(tmp_path, "a.parquet", bytes(content))).metadata.row_group(1).column(0)
+    start = second.dictionary_page_offset or second.data_page_offset
+    content[start : start + 40] = b"\xff" * 40
+    found = read(written(tmp_path, "b.parquet", bytes(content)))
+    assert sum(isinstance(value, dict) for _, value in found) >= 256
+    assert "cannot be read on from here" in found[-1][1].reason
+
+
+@pytest.mark.django_db
+def test_what_is_no_data_is_refused_when_it_is_handed_in(project, tmp_path):
+    with (
+        written(tmp_path, "a.jsonl", b"PK\x03\x04").open("rb") as stream,
+        pytest.raises(InvalidInput, match="ZIP"),
+    ):
+        start_import(project=project, file_name="a.jsonl", stream=stream, created_by=None)
+    assert not project.imports.exists()

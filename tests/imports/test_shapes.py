@@ -1,0 +1,228 @@
+"""Rows of other datasets come in as they are: by their columns, by a format's name, or by a mapping."""
+
+import pytest
+
+from apps.core.errors import InvalidInput
+from apps.imports.options import Options
+from apps.imports.rows import spelled_messages, text_hash
+from apps.labeling.models import Annotation
+from apps.prompts.models import Comparison, canonical_json, json_hash
+from tests.hostile_texts import PAYLOADS
+from tests.imports.rows import SHARED, load, load_file
+
+pytestmark = pytest.mark.django_db
+HELPSTEER2 = {
+    "split": "train",
+    "prompt": "Name two primes.\n<extra_id_1>Assistant\n2 and 4\n<extra_id_1>User\nAgain.",
+    "response_1": "2 and 4",
+    "response_2": "2 and 3",
+    "preference_strength": 3,
+    "preference_statement": "x",
+    "preference_elaboration": "y",
+    "three_most_similar_preferences": [{"statement": "x", "elaboration": "y", "strength": 3}],
+    "all_preferences_unprocessed": [
+        {"strength": 3, "justification": "@Response 2 is right."},
+        {"strength": -100, "justification": "Neither."},
+        {"strength": 0, "justification": "Equal."},
+    ],
+}
+HELPSTEER3 = {
+    "domain": "code",
+    "language": "python",
+    "context": [{"role": "user", "content": "Sort a list."}],
+    "response1": "sorted(x)",
+    "response2": "x.sort()",
+    "overall_preference": -1,
+    "individual_preference": [
+        {"score": -1, "reasoning": "Returns it.", "feedback1": "", "feedback2": ""},
+        {"score": 2, "reasoning": "Shorter."},
+    ],
+}
+
+
+def rating(response, **values):
+    ratings = {"helpfulness": 3, "correctness": 3, "coherence": 4, "complexity": 1, "verbosity": 1}
+    return {"prompt": "Why two tides?", "response": response, **ratings, **values}
+
+
+def labels():
+    rows = Annotation.objects.order_by("id").values_list("annotator__imported_name", "neither", "preference")
+    return [(name, "neither" if neither else preference) for name, neither, preference in rows]
+
+
+def sides():
+    made = Comparison.objects.get()
+    return made.response_1.text, made.response_2.text
+
+
+def test_helpsteer2_preference_rows_keep_every_vote_and_split_the_turns(project):
+    assert load(project, HELPSTEER2).created == 1
+    made = Comparison.objects.get()
+    assert [message["role"] for message in made.prompt.messages] == ["user", "assistant", "user"]
+    assert made.prompt.messages[2]["content"] == "Again."
+    assert made.metadata == {"split": "train", "preference_strength": 3}
+    assert labels() == [("position 1", 3), ("position 2", "neither"), ("position 3", 0)]
+    assert Annotation.objects.order_by("id").first().justification == "@Response 2 is right."
+
+
+def test_helpsteer3_rows_keep_domain_language_and_votes(project):
+    assert load(project, HELPSTEER3).created == 1
+    assert Comparison.objects.get().metadata == {"domain": "code", "language": "python", "overall_preference": -1}
+    assert labels() == [("position 1", -1), ("position 2", 2)]
+
+
+def test_two_rating_rows_are_a_pair_and_the_more_helpful_one_is_preferred(project):
+    assert load(project, rating("moon", helpfulness=1), rating("sun", helpfulness=4)).created == 1
+    annotation = Annotation.objects.get()
+    assert (annotation.preference, annotation.ratings_1["helpfulness"], annotation.ratings_2["helpfulness"]) == (
+        3,
+        1,
+        4,
+    )
+    assert Comparison.objects.get().metadata["preference_from"] == "helpfulness"
+
+
+def test_lists_of_ratings_are_one_label_for_each_annotator(project):
+    names = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+    first, second = (dict.fromkeys(names, values) for values in ([3, 2, 4], [3, 4]))
+    load(project, rating("moon", **first), rating("sun", **second))
+    assert labels() == [("position 1", 0), ("position 2", 2)]
+
+
+def test_a_rating_row_without_a_partner_is_named_and_the_next_pair_goes_in(project):
+    alone = {**rating("alone"), "prompt": "Another?"}
+    report = load(project, rating("moon"), rating("sun"), alone, rating("north"), rating("south"), alone)
+    assert (report.created, report.rejected) == (2, 2)
+    assert [(error["line"], error["field"]) for error in report.errors] == [(3, "/prompt"), (6, "/prompt")]
+
+
+@pytest.mark.parametrize(
+    ("source", "messages", "texts"),
+    [
+        ({"prompt": "The sky is", "chosen": " blue.", "rejected": " green."}, ["The sky is"], (" blue.", " green.")),
+        ({"chosen": "The sky is blue.", "rejected": "The sky is green."}, ["The sky is"], ("blue.", "green.")),
+        (
+            {
+                "prompt": [{"role": "user", "content": "Sky?"}],
+                "chosen": [{"role": "assistant", "content": "Blue."}],
+                "rejected": [{"role": "assistant", "content": "Green."}],
+            },
+            ["Sky?"],
+            ("Blue.", "Green."),
+        ),
+        (
+            {
+                "chosen": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Blue."}],
+                "rejected": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Green."}],
+            },
+            ["Sky?"],
+            ("Blue.", "Green."),
+        ),
+        (
+            {
+                "chosen": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Sky?\n\nAssistant: Blue.",
+                "rejected": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Sky?\n\nAssistant: Green.",
+            },
+            ["Hi", "Hello", "Sky?"],
+            ("Blue.", "Green."),
+        ),
+    ],
+)
+def test_trl_rows_of_every_kind(project, source, messages, texts):
+    report = load(project, source)
+    assert (report.created, report.errors) == (1, [])
+    assert [message["content"] for message in Comparison.objects.get().prompt.messages] == messages
+    assert sides() == texts
+    assert labels() == [("dataset", -1)]
+
+
+def test_a_margin_says_how_much_better_the_chosen_one_is(project):
+    load(project, {"prompt": "a", "chosen": "b", "rejected": "c", "margin": 2.0})
+    assert labels() == [("dataset", -2)]
+
+
+def test_rewardbench_rows_keep_models_and_subset(project):
+    source = {"prompt": "a", "chosen": "b", "rejected": "c", "chosen_model": "m", "rejected_model": "n"}
+    load(project, {**source, "subset": "alpacaeval-easy", "id": 7})
+    made = Comparison.objects.get()
+    assert (made.external_id, made.response_1.model, made.response_2.model) == ("alpacaeval-easy-7", "m", "n")
+    assert made.metadata == {"subset": "alpacaeval-easy"}
+
+
+def test_several_chosen_and_rejected_responses_give_every_pair(project):
+    source = {"id": "r1", "prompt": "a", "chosen": ["b", "B"], "rejected": ["c", "d", "e"], "subset": "Ties"}
+    assert load(project, source).created == 6
+    assert Comparison.objects.filter(external_id="Ties-r1#1-2").exists()
+
+
+def test_what_is_wrong_is_said_in_the_words_of_the_source(project):
+    bad = [
+        {**HELPSTEER2, "response_2": 5},
+        {**HELPSTEER2, "all_preferences_unprocessed": [{"strength": 9}]},
+        {**HELPSTEER2, "prompt": "bare\n<extra_id_1>Assistant\nno user turn"},
+    ]
+    report = load(project, *bad)
+    pointers = ["/response_2", "/all_preferences_unprocessed/0/strength", "/prompt/1/role"]
+    assert [error["field"] for error in report.errors] == pointers
+
+
+def test_unknown_columns_are_named_at_once(project):
+    with pytest.raises(InvalidInput, match=r"Seen: answer, question\. Known shapes: native, helpsteer2-preference"):
+        load(project, {"question": "a", "answer": "b"})
+    assert not Comparison.objects.exists()
+
+
+def test_a_mapping_names_columns_and_pointers(project):
+    source = {"id": 5, "q": "Sky?", "answers": [{"t": "Blue."}, {"t": "Green."}], "winner": "B", "topic": "sea"}
+    mapping = {
+        "external_id": "id",
+        "prompt": "q",
+        "response_1": "/answers/0/t",
+        "response_2": "/answers/1/t",
+        "preference": "winner",
+        "metadata": ["topic"],
+    }
+    report = load(project, source, {**source, "id": 6, "answers": []}, options=Options(mapping=mapping))
+    assert (report.created, report.rejected) == (1, 1)
+    assert report.errors[0]["field"] == "/answers/0/t"
+    made = Comparison.objects.get()
+    assert (made.external_id, made.metadata, sides(), labels()) == (
+        "5",
+        {"topic": "sea"},
+        ("Blue.", "Green."),
+        [("dataset", 1)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("mapping", "pointer"),
+    [
+        ({"prompt": "q", "response_1": "a"}, "/mapping/response_2"),
+        ({"response_1": "a", "response_2": "b"}, "/mapping/prompt"),
+        ({"prompt": "q", "response_1": "a", "response_2": "b", "colour": "c"}, "/mapping/colour"),
+        ({"prompt": 3, "response_1": "a", "response_2": "b"}, "/mapping/prompt"),
+    ],
+)
+def test_a_mapping_that_says_too_little_is_refused(mapping, pointer):
+    with pytest.raises(InvalidInput) as refused:
+        Options(mapping=mapping)
+    assert pointer in [error.pointer for error in refused.value.errors]
+
+
+@pytest.mark.parametrize("text", [*PAYLOADS, 'quote " and \\ and / and \u2028\x7f\x1f\b\f', "é\U0001f30a"])
+def test_the_quick_hash_is_the_one_everything_is_stored_under(text):
+    assert text_hash(text) == json_hash(text)
+    messages = [{"role": "system", "content": text}, {"role": "user", "content": text}]
+    assert spelled_messages(messages).decode() == canonical_json(messages)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
+def test_the_raw_rows_of_helpsteer2_come_in_with_their_votes(project):
+    report = load_file(project, SHARED / "helpsteer2_raw_sample.jsonl")
+    assert (report.created, report.rejected) == (7, 0)
+    assert Annotation.objects.count() == 21
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
+def test_real_preference_data_comes_in(project):
+    assert load_file(project, SHARED / "llmbar.jsonl").created == 419
