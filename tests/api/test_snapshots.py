@@ -44,7 +44,7 @@ def test_a_snapshot_is_frozen_and_its_manifest_comes_with_the_job(api, project):
         "ready": True,
         "name": "all",
         "project": "tides",
-        "schema": "tiebreak-snapshot/1",
+        "schema": "tiebreak-snapshot/2",
     }
     assert (after["content_hash"], after["comparisons"]) == (snapshot.content_hash, {"train": 0, "validation": 0})
     assert after["files"] == snapshot.manifest["files"]
@@ -158,8 +158,8 @@ def test_a_range_that_is_none_is_ignored(api, file, wanted):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("annotations/train.parquet", "JSON lines only; ask for train.jsonl"),
-        ("annotations/train.csv", "JSON lines only"),
+        ("annotations/train.parquet", 'was not written: make a snapshot with "encodings": ["parquet"]'),
+        ("trl-preference/train.jsonl", 'was not written: make a snapshot with "formats": ["trl-preference"]'),
         ("annotations/train.exe", "no file"),
         ("annotations/other.jsonl", "no file"),
         ("nonsense/train.jsonl", "no file"),

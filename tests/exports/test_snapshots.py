@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from apps.core.artifacts import artifact_storage
 from apps.core.errors import InvalidInput, NotFound
 from apps.exports.formats import helpsteer2_prompt, split_justification
 from apps.exports.models import Snapshot
-from apps.exports.services import create_snapshot, open_file, write_snapshot
+from apps.exports.services import create_snapshot, find_file, write_snapshot
 from tests.factories import ratings
 from tests.imports.test_imports import load, row
 
@@ -38,10 +39,10 @@ def written(project, body=ALL):
 
 
 def rows_of(snapshot, export_format, split="train"):
-    stream, entry = open_file(snapshot=snapshot, export_format=export_format, split=split)
-    with stream:
+    stored = find_file(snapshot=snapshot, export_format=export_format, file=f"{split}.jsonl")
+    with artifact_storage().open(stored.name) as stream:
         lines = [json.loads(line) for line in stream]
-    assert len(lines) == entry["rows"]
+    assert len(lines) == snapshot.manifest["files"][f"{export_format}/{split}.jsonl"]["rows"]
     return lines
 
 
@@ -162,7 +163,7 @@ def test_a_selection_that_makes_no_sense_is_refused(project, body, pointer):
 def test_a_file_that_the_manifest_does_not_name_cannot_be_opened(project):
     snapshot = written(project)
     with pytest.raises(NotFound):
-        open_file(snapshot=snapshot, export_format="../../secret_key", split="train")
+        find_file(snapshot=snapshot, export_format="../../secret_key", file="train.jsonl")
 
 
 def test_several_turns_use_helpsteer2s_own_markers():

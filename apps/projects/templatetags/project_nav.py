@@ -22,7 +22,7 @@ def project_nav(membership: Membership, here: str) -> dict[str, Any]:
         ("comparisons", _("Comparisons"), results, {"comparisons", "comparison"}),
         ("flags", _("Flags"), membership.role in OVERSEES, {"flags"}),
         ("reward-models", _("Reward models"), results, {"reward-models", "training-run"}),
-        ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot"}),
+        ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot", "snapshot-card", "snapshot-diff"}),
         ("members", _("Members"), manages(membership), {"members", "cohorts", "cohort"}),
         ("guideline", _("Guideline"), True, {"guideline"}),
         ("project-settings", _("Settings"), manages(membership), {"project-settings"}),
