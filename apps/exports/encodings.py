@@ -5,10 +5,8 @@ differ between encodings: "json" (an object of any shape) and "label" (a number 
 JSON lines, and text in Parquet and CSV.
 """
 
-import csv
 import gzip
 import hashlib
-import io
 import json
 import re
 import shutil
@@ -102,28 +100,23 @@ class JsonLines:
 
 
 class Csv:
-    """Comma-separated values with a header, in UTF-8; lists and objects are JSON, and no cell is run as a formula."""
+    """Comma-separated values with a header, in UTF-8; lists and objects are JSON, and no cell is run as a formula.
+
+    Text is always in quotes, so that an empty text differs from nothing. (`csv` looks at each character by itself.)
+    """
 
     def __init__(self, file: HashedFile, columns: dict[str, Column]) -> None:
         self._file, self._columns = file, tuple(columns)
-        self._text = io.StringIO()
-        self._csv = csv.writer(self._text, lineterminator="\n")
-        self._csv.writerow(self._columns)
+        self._file.write(",".join(self._columns).encode() + b"\n")
 
     def write(self, rows: Sequence[Row], characters: int) -> None:
         """Append rows."""
-        self._csv.writerows([[_cell(row.get(name)) for name in self._columns] for row in rows])
-        self._hand_over()
+        lines = [",".join([_cell(row.get(name)) for name in self._columns]) for row in rows]
+        self._file.write(("\n".join(lines) + "\n").encode())
 
     def close(self) -> None:
         """Complete the file."""
-        self._hand_over()
         self._file.close()
-
-    def _hand_over(self) -> None:
-        self._file.write(self._text.getvalue().encode())
-        self._text.seek(0)
-        self._text.truncate()
 
 
 class Parquet:
@@ -203,10 +196,12 @@ def arrow_schema(columns: dict[str, Column]) -> Any:
     return pa.schema([(name, arrow(kind)) for name, kind in columns.items()])
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any) -> str:
     if isinstance(value, str):
-        return formula_safe(value)
-    return dumps(value).decode() if isinstance(value, list | dict) else value
+        return '"' + formula_safe(value).replace('"', '""') + '"'
+    if isinstance(value, list | dict):
+        return '"' + dumps(value).decode().replace('"', '""') + '"'
+    return "" if value is None else str(value)
 
 
 def _storable(kind: Column) -> Callable[[Any], Any] | None:

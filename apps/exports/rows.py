@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import psycopg
 
 from apps.exports.selection import PEOPLE
@@ -143,24 +144,17 @@ class Reader:
     def _frozen(self, row: tuple[Any, ...], labels: list[tuple[Any, ...]]) -> Frozen:
         (_pk, external_id, prompt_hash, messages, text_1, model_1, text_2, model_2, reference, metadata) = row[:10]
         gold, preference, status, excluded_reason, spread, rule, kept = row[10:]
-        kept_ids = set(json.loads(kept)) if kept != "[]" else set()
+        names = self._names
+        kept_ids = set(orjson.loads(kept))
         votes = [
-            Vote(
-                annotator=self._names[vote[2]],
-                preference=None if vote[3] else vote[4],
-                kept=vote[1] in kept_ids,
-                swapped=vote[5],
-                imported=vote[6],
-                revision=vote[7],
-                submitted_at=vote[9],
-            )
-            for vote in labels
+            Vote(names[annotator], None if neither else value, pk in kept_ids, swapped, imported, revision, moment)
+            for _, pk, annotator, neither, value, swapped, imported, revision, _, moment, *_ in labels
         ]
         frozen: Row = {
             "external_id": external_id,
             "split": split_of(prompt_hash, self.selection["splits"], self.selection["seed"]),
             "prompt_hash": prompt_hash,
-            "messages": json.loads(messages),
+            "messages": orjson.loads(messages),
             "responses": [{"text": text_1, "model": model_1 or None}, {"text": text_2, "model": model_2 or None}],
             "reference": reference or None,
             "metadata": json.loads(metadata) if metadata != "{}" else {},

@@ -11,7 +11,7 @@ from apps.exports.encodings import GZIPPED, WRITERS, Csv, HashedFile, JsonLines,
 from apps.exports.formats import FORMATS, Format, LeftOut
 from apps.exports.rows import Frozen
 from apps.exports.selection import encodings_of, formats_of
-from worker.core.datacard import LabelFigures
+from worker.core.datacard import Labeled, LabelFigures
 
 LABELS_FILE = "labels.jsonl"
 """One line per comparison in the order of external ids: what a diff of two snapshots compares."""
@@ -141,16 +141,14 @@ def _label_line(frozen: Frozen) -> bytes:
 
 
 def _count(chunk: list[Frozen], written: Written) -> None:
-    for frozen in chunk:
-        row = frozen.row
-        consensus = row["consensus"]
-        first, second = row["responses"]
-        written.comparisons[row["split"]] += 1
-        written.rules[consensus["rule"]] += 1
-        preference = consensus["preference"]
-        written.figures.add(
-            votes=frozen.votes,
-            status=consensus["status"],
-            preference=None if preference == "neither" else preference,
-            lengths=(len(first["text"]), len(second["text"])),
-        )
+    rows = [frozen.row for frozen in chunk]
+    written.comparisons.update([row["split"] for row in rows])
+    written.rules.update([row["consensus"]["rule"] for row in rows])
+    written.figures.add([_labeled(frozen) for frozen in chunk])
+
+
+def _labeled(frozen: Frozen) -> Labeled:
+    consensus = frozen.row["consensus"]
+    first, second = (len(response["text"]) for response in frozen.row["responses"])
+    preference = None if consensus["preference"] == "neither" else consensus["preference"]
+    return Labeled(frozen.votes, consensus["status"], preference, None if first == second else second > first)

@@ -62,6 +62,7 @@ def things(project: Project) -> dict[str, object]:
         "export_format": "annotations",
         "split": "train",
         "file": "train.jsonl",
+        "other_id": snapshot.pk,
         **{f"{name}_id": row.pk for name, row in rows.items()},
     }
 

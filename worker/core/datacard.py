@@ -31,12 +31,24 @@ class Vote(NamedTuple):
     submitted_at: datetime
 
 
+class Labeled(NamedTuple):
+    """A comparison with its votes and what they add up to; `second_is_longer` is None for responses of one length."""
+
+    votes: Sequence[Vote]
+    status: str
+    preference: int | None
+    second_is_longer: bool | None
+
+
 @dataclass(frozen=True)
 class Share:
     """A share of `n` cases with its 95 % interval."""
 
     count: int
     n: int
+
+    def __add__(self, other: "Share") -> "Share":
+        return Share(self.count + other.count, self.n + other.n)
 
     def to_dict(self) -> dict[str, Any]:
         """Return count, n, share and interval; the latter two are null without a case."""
@@ -56,9 +68,9 @@ class Agreement:
 
     patterns: Counter[tuple[int | None, ...]] = field(default_factory=Counter)
 
-    def add(self, votes: Iterable[int | None]) -> None:
-        """Count the votes of one comparison."""
-        self.patterns[tuple(sorted(votes, key=_order))] += 1
+    def add(self, patterns: Iterable[tuple[int | None, ...]]) -> None:
+        """Count the votes of comparisons, one tuple each."""
+        self.patterns.update(patterns)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the pairs of votes that agree exactly and on the side, and alpha of the numbers."""
@@ -82,7 +94,7 @@ class Agreement:
 
 @dataclass
 class LabelFigures:
-    """Figures of a dataset's labels, gathered row by row."""
+    """Figures of a dataset's labels, gathered chunk by chunk."""
 
     raw: Agreement = field(default_factory=Agreement)
     kept: Agreement = field(default_factory=Agreement)
@@ -91,33 +103,41 @@ class LabelFigures:
     labels_each: Counter[int] = field(default_factory=Counter)
     annotators: Counter[str] = field(default_factory=Counter)
     imported: int = 0
-    first_shown: list[int] = field(default_factory=lambda: [0, 0])
-    longer: list[int] = field(default_factory=lambda: [0, 0])
+    first_shown: Share = field(default_factory=lambda: Share(0, 0))
+    longer: Share = field(default_factory=lambda: Share(0, 0))
     earliest: datetime | None = None
     latest: datetime | None = None
 
-    def add(self, *, votes: Sequence[Vote], status: str, preference: int | None, lengths: tuple[int, int]) -> None:
-        """Count one comparison; `preference` is its consensus, `lengths` are those of the two responses."""
-        self.statuses[status] += 1
-        if preference is not None:
-            self.preferences[preference] += 1
-        self.labels_each[len(votes)] += 1
-        self.raw.add(vote.preference for vote in votes)
-        if status == "agreed":
-            self.kept.add(vote.preference for vote in votes if vote.kept)
-        for vote in votes:
-            self.annotators[vote.annotator] += 1
-            self.imported += vote.imported
-            if vote.preference:
-                chose_second = vote.preference > 0
-                if not vote.imported:  # nobody knows in which order other tools showed the responses
-                    self.first_shown[chose_second == vote.swapped] += 1
-                if lengths[0] != lengths[1]:
-                    self.longer[chose_second == (lengths[1] > lengths[0])] += 1
-        if votes:
-            first, last = min(vote.submitted_at for vote in votes), max(vote.submitted_at for vote in votes)
-            self.earliest = first if self.earliest is None or first < self.earliest else self.earliest
-            self.latest = last if self.latest is None or last > self.latest else self.latest
+    def add(self, comparisons: Sequence[Labeled]) -> None:
+        """Count comparisons, many at a time: this runs for every row of a snapshot."""
+        self.statuses.update([each.status for each in comparisons])
+        self.preferences.update([each.preference for each in comparisons if each.preference is not None])
+        self.labels_each.update([len(each.votes) for each in comparisons])
+        self.raw.add([tuple([vote.preference for vote in each.votes]) for each in comparisons])
+        self.kept.add(
+            [
+                tuple([vote.preference for vote in each.votes if vote.kept])
+                for each in comparisons
+                if each.status == "agreed"
+            ]
+        )
+        votes = [vote for each in comparisons for vote in each.votes]
+        self.annotators.update([vote.annotator for vote in votes])
+        self.imported += sum([vote.imported for vote in votes])
+        # Nobody knows in which order other tools showed the responses.
+        here = [(vote.preference > 0) == vote.swapped for vote in votes if vote.preference and not vote.imported]
+        self.first_shown += Share(sum(here), len(here))
+        longer = [
+            (vote.preference > 0) == each.second_is_longer
+            for each in comparisons
+            if each.second_is_longer is not None
+            for vote in each.votes
+            if vote.preference
+        ]
+        self.longer += Share(sum(longer), len(longer))
+        times = [vote.submitted_at for vote in votes]
+        self.earliest = min([*times, self.earliest] if self.earliest else times, default=None)
+        self.latest = max([*times, self.latest] if self.latest else times, default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as they stand in the manifest."""
@@ -133,8 +153,8 @@ class LabelFigures:
             "statuses": dict(sorted(self.statuses.items())),
             "consensus_preferences": {str(value): self.preferences[value] for value in sorted(self.preferences)},
             "agreement": {"raw": self.raw.to_dict(), "kept": self.kept.to_dict()},
-            "position_bias": Share(self.first_shown[1], sum(self.first_shown)).to_dict(),
-            "length_bias": Share(self.longer[1], sum(self.longer)).to_dict(),
+            "position_bias": self.first_shown.to_dict(),
+            "length_bias": self.longer.to_dict(),
             "first_label": _when(self.earliest),
             "last_label": _when(self.latest),
         }
@@ -195,10 +215,6 @@ def wilson_interval(count: int, n: int, z: float = 1.959964) -> tuple[float, flo
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _order(vote: int | None) -> int:
-    return -100 if vote is None else vote
 
 
 def _side(vote: int | None) -> str | int:
