@@ -23,6 +23,11 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])")
 _VERDICT = re.compile(
     r"@?Response [12]\b.*\b(?:better|worse|prefer)|\b(?:better|prefer)\b.*@?Response [12]\b", re.I | re.S
 )
+_COMPARISON = re.compile(
+    r"@?Response [12]\b.*\b(?:more|less|stronger|weaker|superior|inferior|not as)\b"
+    r"|\b(?:more|less|stronger|weaker|superior|inferior|not as)\b.*@?Response [12]\b",
+    re.I | re.S,
+)
 _MESSAGES: Column = [{"role": "string", "content": "string"}]
 
 
@@ -381,13 +386,14 @@ def helpsteer2_prompt(messages: list[dict[str, str]]) -> str:
 def split_justification(text: str) -> tuple[str, str]:
     """Split a justification into (statement, elaboration): the first sentence with a verdict, and the rest.
 
-    HelpSteer2's released example also drops a second verdict at the end; its rule is not published, so this is ours.
+    Without a verdict, the first sentence that compares the responses; without that, the first one. HelpSteer2's released example also drops a second verdict at the end; its rule is not published, so this is ours.
     """
     sentences = [sentence for sentence in _SENTENCE.split(text.strip()) if sentence]
     if not sentences:
         return "", ""
     verdicts = [position for position, sentence in enumerate(sentences) if _VERDICT.search(sentence)]
-    first = verdicts[0] if verdicts else 0
+    comparing = (position for position, sentence in enumerate(sentences) if _COMPARISON.search(sentence))
+    first = verdicts[0] if verdicts else next(comparing, 0)
     rest = sentences[:first] + sentences[first + 1 :]
     if len(verdicts) > 1 and verdicts[-1] == len(sentences) - 1:
         rest = rest[:-1]

@@ -6,9 +6,10 @@ reads the next one, so that PostgreSQL and Python work at the same time.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
 import orjson
@@ -81,12 +82,15 @@ class Reader:
     """Labels by id of the guideline version."""
     _names: dict[int, str] = field(default_factory=dict)
 
-    def chunks(self) -> Iterator[list[Frozen]]:
-        """Yield the comparisons in the order of the bytes of their external ids, whatever language the database has."""
+    def chunks(self) -> Generator[list[Frozen]]:
+        """Yield the comparisons in the order of the bytes of their external ids, whatever language the database has.
+
+        Close the iterator before the transaction ends: a thread may be reading ahead.
+        """
         where, reason, values = _conditions(self.project_id, self.selection["filters"])
         self._count_excluded(where, reason, values)
         with (
-            psycopg.ServerCursor(self.connection, "snapshot_ids") as ids,
+            psycopg.ServerCursor(self.connection, f"snapshot_{token_hex(8)}") as ids,
             ThreadPoolExecutor(1, thread_name_prefix="snapshot-reader") as pool,
         ):
             # The next chunk is read ahead, and leaving early waits for it: the connection is not for two threads.

@@ -6,6 +6,7 @@ import json
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,8 @@ def _write_files(snapshot: Snapshot, folder: Path, on_rows: Callable[[int], None
             if outermost:  # PostgreSQL allows it only before a transaction's first query
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         reader = Reader(connection.connection, project.pk, selection, needs_labels(selection))
-        written = write_rows(chunks=reader.chunks(), selection=selection, folder=folder, on_rows=on_rows)
+        with closing(reader.chunks()) as chunks:
+            written = write_rows(chunks=chunks, selection=selection, folder=folder, on_rows=on_rows)
         guidelines = list(project.guideline_versions.order_by("number"))
     return _manifest(snapshot, written, reader, guidelines, folder)
 

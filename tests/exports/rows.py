@@ -1,6 +1,13 @@
-"""A frozen row by hand."""
+"""A frozen row by hand, labels to import, and snapshots written and read."""
 
+import json
+
+from apps.core.artifacts import artifact_storage
+from apps.exports.services import create_snapshot, find_file, write_snapshot
 from tests.factories import ratings
+
+ALL = {"name": "all", "splits": {"train": 1.0}}
+ONE = {**ALL, "formats": ["annotations"], "encodings": ["jsonl"]}
 
 MESSAGES = [{"role": "user", "content": "Name two primes."}]
 WHY = "@Response 2 is better because both numbers are prime. @Response 1 lists 4, which is composite."
@@ -46,3 +53,33 @@ def frozen(*, preference=2, **changes):
         "annotations": [annotation(preference) for _ in range(3)],
         **changes,
     }
+
+
+def labels(*preferences, helpfulness=(1, 4)):
+    return [
+        {
+            "annotator": f"a{number}",
+            "preference": preference,
+            "justification": WHY,
+            "ratings": [{**ratings(2), "helpfulness": value} for value in helpfulness],
+        }
+        for number, preference in enumerate(preferences)
+    ]
+
+
+def written(project, body=ALL):
+    snapshot = create_snapshot(project=project, body=body, created_by=None)
+    write_snapshot(snapshot=snapshot)
+    return snapshot
+
+
+def rows_of(snapshot, export_format, split="train"):
+    stored = find_file(snapshot=snapshot, export_format=export_format, file=f"{split}.jsonl")
+    with artifact_storage().open(stored.name) as stream:
+        lines = [json.loads(line) for line in stream]
+    assert len(lines) == snapshot.manifest["files"][f"{export_format}/{split}.jsonl"]["rows"]
+    return lines
+
+
+def ids_of(snapshot):
+    return [row["external_id"] for row in rows_of(snapshot, "annotations")]
