@@ -45,3 +45,4 @@ bench:
 	.venv/bin/python -m benchmarks.rest
 	.venv/bin/python -m benchmarks.queue
 	.venv/bin/python -m benchmarks.pages
+	.venv/bin/python -m benchmarks.exports

@@ -1,7 +1,8 @@
 """Snapshots: from the database to files, and from there through the web server, with what both processes need.
 
-Run with `make bench`, or `python -m benchmarks.exports [--pairs N]`. Every pair has three labels and two responses of about
-1,500 characters. Building runs in a process of its own, as a worker does it; the client is one more on the same machine.
+Run with `make bench`, or `python -m benchmarks.exports [--pairs N]`. Every pair has three labels and two responses of
+about 1,500 characters. Building runs in a process of its own, as a worker does it; the client is one more on the same
+machine.
 """
 
 import argparse

@@ -42,7 +42,7 @@ urlpatterns = [
     path("snapshots/<str:id>/", exports.SnapshotDetail.as_view()),
     path("snapshots/<str:id>/card/", exports.SnapshotCard.as_view()),
     path("snapshots/<str:id>/croissant/", exports.SnapshotCroissant.as_view()),
-    path("snapshots/<str:id>/diff/<str:other_id>/", exports.SnapshotDiff.as_view()),
+    path("snapshots/<str:id>/diff/<str:other_id>/", exports.SnapshotDiff.as_view(), name="snapshot-changes"),
     path("snapshots/<str:id>/files/<str:export_format>/<str:file>", exports.SnapshotFile.as_view()),
     path(f"{PROJECT}/scorers/", signals.ScorerList.as_view()),
     path("scorers/<str:id>/run/", signals.ScorerRun.as_view()),

@@ -386,8 +386,8 @@ def helpsteer2_prompt(messages: list[dict[str, str]]) -> str:
 def split_justification(text: str) -> tuple[str, str]:
     """Split a justification into (statement, elaboration): the first sentence with a verdict, and the rest.
 
-    Without a verdict, the first sentence that compares the responses; without that, the first one. HelpSteer2's released
-    example also drops a second verdict at the end; its rule is not published, so this is ours.
+    Without a verdict, the first sentence that compares the responses; without that, the first one. HelpSteer2's
+    released example also drops a second verdict at the end; its rule is not published, so this is ours.
     """
     sentences = [sentence for sentence in _SENTENCE.split(text.strip()) if sentence]
     if not sentences:

@@ -1,5 +1,6 @@
 """Snapshots: make one, see what is in it, read its card, download its files, compare it with another one."""
 
+import json
 from itertools import islice
 from typing import Any
 
@@ -16,6 +17,7 @@ from apps.core.file_replies import file_reply
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
 from apps.exports import services
+from apps.exports.encodings import ENCODINGS
 from apps.exports.formats import FORMATS
 from apps.exports.forms import SnapshotForm
 from apps.exports.models import Snapshot
@@ -60,6 +62,7 @@ def snapshot(request: PageRequest, slug: str, snapshot_id: int) -> HttpResponse:
         "membership": membership,
         "snapshot": shown,
         "formats": _formats(shown.manifest),
+        "filters": [(name, json.dumps(wanted)) for name, wanted in shown.selection["filters"].items()],
         "others": others.defer("manifest").order_by("-id")[:100] if shown.ready else [],
         "has_card": services.CARD in shown.manifest.get("documents", {}),
         "job": shown.job,
@@ -130,8 +133,9 @@ def _snapshot_of(project: Project, snapshot_id: int) -> Snapshot:
 def _formats(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """Group the manifest's files by format and split, with what each format leaves out and why."""
     formats: dict[str, dict[str, Any]] = {}
-    for name, entry in manifest.get("files", {}).items():
-        export_format, file = name.split("/", 1)
+    endings = list(ENCODINGS)
+    files = [(*name.partition("/")[::2], entry) for name, entry in manifest.get("files", {}).items()]
+    for export_format, file, entry in sorted(files, key=lambda each: endings.index(each[1].partition(".")[2])):
         split, _dot, encoding = file.partition(".")
         group = formats.setdefault(
             export_format,

@@ -48,7 +48,7 @@ def test_a_web_server_may_send_a_part_from_the_descriptor(file):
     assert os.lseek(descriptor, 0, os.SEEK_CUR) == 100
     assert reply.headers["Content-Length"] == "200"
     assert body(reply) == CONTENT[100:300]
-    reply.close()
+    reply.file_to_stream.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
 

@@ -4,6 +4,7 @@ Everything is computed from the frozen rows, so that a card describes its snapsh
 Krippendorff's alpha: K. Krippendorff, Content Analysis, 4th ed., ch. 12, with his ordinal metric; Wilson's intervals.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -338,32 +339,27 @@ def _sections(
 ) -> list[str]:
     figures, protocol = manifest["figures"], manifest["protocol"]["settings"]
     splits = ", ".join(f"{name} {count:,}" for name, count in manifest["comparisons"].items())
-    excluded = manifest["excluded"]
+    excluded, filters = manifest["excluded"], manifest["selection"]["filters"]
     return [
         f"# {_line(manifest['name'])}",
         f"Human preferences between two responses, from the project `{manifest['project']}`: "
         f"{figures['comparisons']:,} comparisons with {figures['labels']:,} labels by {figures['annotators']:,} "
         "people. "
         f"Content hash `{manifest['content_hash']}`.",
-        "## Files",
-        _table(
-            ("format", "split", "file", "rows", "what it is"),
-            [(file.format, file.split, f"`{file.path}`", f"{file.rows:,}", summaries[file.format]) for file in files],
-        ),
-        "The manifest beside this card has the size and SHA-256 of every file.",
-        "## Fields",
-        *(
-            f"**{name}**\n\n"
-            + _table(("field", "type"), [(f"`{column}`", f"`{_words(kind)}`") for column, kind in kinds.items()])
-            for name, kinds in columns.items()
-        ),
-        _PREFERENCES,
         "## How it was collected",
+        _PREFERENCES,
         _process(figures, protocol),
         f"Labels date from {figures['first_label']} to {figures['last_label']}."
         if figures["labels"]
         else "No label yet.",
-        _table(("selection", "value"), [("splits, by prompt", splits), ("seed", str(manifest["selection"]["seed"]))])
+        _table(
+            ("selection", "value"),
+            [
+                ("splits, by prompt", splits),
+                ("seed", str(manifest["selection"]["seed"])),
+                *((f"filter `{name}`", f"`{json.dumps(wanted)}`") for name, wanted in filters.items()),
+            ],
+        )
         + "\n\n"
         + (
             "Left out by the selection: "
@@ -402,6 +398,18 @@ def _sections(
         "Position counts labels given here only; nobody knows in which order other tools showed the responses.",
         "## Known limits",
         "\n".join(f"- {limit}" for limit in _limits(figures, manifest)),
+        "## Files",
+        _table(
+            ("format", "split", "file", "rows", "what it is"),
+            [(file.format, file.split, f"`{file.path}`", f"{file.rows:,}", summaries[file.format]) for file in files],
+        ),
+        "The manifest beside this card has the size and SHA-256 of every file.",
+        "## Fields",
+        *(
+            f"**{name}**\n\n"
+            + _table(("field", "type"), [(f"`{column}`", f"`{_words(kind)}`") for column, kind in kinds.items()])
+            for name, kinds in columns.items()
+        ),
         "## Guideline",
         *(
             f"### Version {version['number']} ({version['labels']:,} labels)\n\n" + _quoted(version["text"])
