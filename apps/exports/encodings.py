@@ -130,7 +130,8 @@ class Parquet:
         self.schema = arrow_schema(columns)
         self._storable = {name: convert for name, kind in columns.items() if (convert := _storable(kind))}
         self._sink = pa.PythonFile(file, mode="w")
-        self._writer = pq.ParquetWriter(self._sink, self.schema, compression="zstd", store_schema=True)
+        # Statistics of texts would be kept in memory for every group until the end.
+        self._writer = pq.ParquetWriter(self._sink, self.schema, compression="zstd", write_statistics=False)
         self._rows: list[Row] = []
         self._characters = 0
 
