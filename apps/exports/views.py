@@ -26,6 +26,7 @@ from apps.projects.access import SEES_RESULTS, get_membership, is_id
 from apps.projects.models import Project
 
 PAGE = 20
+AT_HAND = (services.BASE_FORMAT, "trl-preference")
 CHANGES_SHOWN = 200
 STOP_POLLING = 286
 
@@ -46,7 +47,8 @@ def snapshots(request: PageRequest, slug: str) -> HttpResponse:
         status = 422
     rows = Snapshot.objects.filter(project=membership.project).select_related("job", "created_by").order_by("-id")
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    context = {"membership": membership, "form": form, "page": page}
+    rows_of_page = [(made, _at_hand(made.manifest)) for made in page]
+    context = {"membership": membership, "form": form, "page": page, "rows": rows_of_page}
     return render(request, "exports/snapshots.html", context, status=status)
 
 
@@ -128,6 +130,12 @@ def _snapshot_of(project: Project, snapshot_id: int) -> Snapshot:
     if found is None:
         raise NotFound(_("There is no such snapshot in this project."))
     return found
+
+
+def _at_hand(manifest: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (format, split, file) of the files that are asked for most, which the list links to."""
+    names = [name.partition("/") for name in manifest.get("files", {}) if name.endswith(".jsonl")]
+    return [(name, file.removesuffix(".jsonl"), file) for name, _slash, file in names if name in AT_HAND]
 
 
 def _formats(manifest: dict[str, Any]) -> list[dict[str, Any]]:

@@ -80,6 +80,10 @@ def test_every_file_of_every_format_can_be_downloaded_and_has_its_hash(as_user, 
     assert "1 × neither valid" in html
 
 
+def test_the_list_leads_to_the_files_as_well(as_user, manager, snapshot):
+    assert f'href="{PATH}{snapshot.pk}/trl-preference/train.jsonl"' in as_user(manager).get(PATH).content.decode()
+
+
 @pytest.mark.parametrize("file", ["trl-preference/test", "nonsense/train", "trl-preference/.."])
 def test_a_file_that_does_not_exist_is_not_found(as_user, manager, snapshot, file):
     assert as_user(manager).get(f"{PATH}{snapshot.pk}/{file}.jsonl").status_code == 404
