@@ -26,7 +26,7 @@ from apps.projects.access import SEES_RESULTS, get_membership, is_id
 from apps.projects.models import Project
 
 PAGE = 20
-AT_HAND = (services.BASE_FORMAT, "trl-preference")
+AT_HAND = (services.BASE_FORMAT, "helpsteer2-preference", "trl-preference")
 CHANGES_SHOWN = 200
 STOP_POLLING = 286
 
