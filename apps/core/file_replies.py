@@ -1,15 +1,25 @@
-"""Serve an immutable file: strong ETag, If-None-Match, one Range, Content-Length (RFC 9110, sections 13 and 14)."""
+"""Serve an immutable stored file: strong ETag, If-None-Match, one Range, Content-Length (RFC 9110, sections 13 and 14).
+
+By default the web server sends it: from the file descriptor where it can (`sendfile`), so that no byte passes through
+Python. With FILES_ACCEL_PREFIX nginx does, with FILES_REDIRECT the object storage.
+"""
 
 import re
-from dataclasses import dataclass
-from typing import IO
+from dataclasses import dataclass, replace
+from typing import IO, Any
 
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase
+from django.conf import settings
+from django.core.files.storage import FileSystemStorage
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.utils.encoding import iri_to_uri
 from django.utils.http import parse_etags
 
+from apps.core.artifacts import artifact_storage
 from apps.core.errors import AppError
 
 _RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*\Z", re.ASCII)
+REDIRECT_SECONDS = 300
+"""How long a signed address works: long enough to begin a download, which may then go on."""
 
 
 class UnsatisfiableRange(AppError):
@@ -25,62 +35,83 @@ class UnsatisfiableRange(AppError):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """An open file with what its replies say about it."""
+    """A file in the artifact storage with what its replies say about it; `download_as` makes it an attachment."""
 
-    stream: IO[bytes]
+    name: str
     size: int
     sha256: str
     content_type: str
+    download_as: str = ""
 
     @property
     def etag(self) -> str:
         """Return the strong entity tag: the hash of the content."""
         return f'"{self.sha256}"'
 
+    def as_download(self, name: str) -> "StoredFile":
+        """Return the same file, to be saved under this name."""
+        return replace(self, download_as=name)
+
+    @property
+    def disposition(self) -> str:
+        """Return the Content-Disposition; the name is one of ours, in ASCII."""
+        return f'attachment; filename="{self.download_as}"' if self.download_as else ""
+
 
 class Part:
-    """The next `length` bytes of a stream, as a file that can be read and closed."""
+    """`length` bytes of a stored file from `start`, opened when the first one is asked for, as a file to be read.
 
-    def __init__(self, stream: IO[bytes], length: int) -> None:
-        self.stream, self.left = stream, length
+    A reply that nobody reads, such as one that a broken connection never began, thus leaves nothing open.
+    """
+
+    def __init__(self, name: str, start: int, length: int) -> None:
+        self._name, self._start, self._left = name, start, length
+        self._stream: IO[bytes] | None = None
 
     def read(self, size: int) -> bytes:
         """Return at most `size` bytes, and none behind the end of the part."""
-        chunk = self.stream.read(min(size, self.left))
-        self.left -= len(chunk)
+        chunk = self._opened().read(min(size, self._left))
+        self._left -= len(chunk)
         return chunk
 
+    def fileno(self) -> int:
+        """Return the descriptor, placed at the start, from which a web server sends Content-Length bytes by itself."""
+        return self._opened().fileno()
+
     def close(self) -> None:
-        """Close the stream below."""
-        self.stream.close()
+        """Close what was opened."""
+        if self._stream is not None:
+            self._stream.close()
+
+    def _opened(self) -> IO[bytes]:
+        if self._stream is None:
+            self._stream = artifact_storage().open(self._name)
+            self._stream.seek(self._start)
+        return self._stream
+
+
+class PartResponse(FileResponse):
+    """A reply whose body is a part of a stored file."""
+
+    block_size = 1 << 18
 
 
 def file_reply(request: HttpRequest, file: StoredFile) -> HttpResponseBase:
-    """Return 200, 206 or 304 for a file, and close it when it is sent; raise UnsatisfiableRange."""
-    try:
-        return _reply(request, file)
-    except BaseException:
-        file.stream.close()
-        raise
-
-
-def _reply(request: HttpRequest, file: StoredFile) -> HttpResponseBase:
+    """Return 200, 206, 302 or 304 for a file; raise UnsatisfiableRange."""
     wanted = parse_etags(request.headers.get("If-None-Match", ""))
     if "*" in wanted or file.etag in {tag.removeprefix("W/") for tag in wanted}:
-        file.stream.close()
         return _with_headers(HttpResponse(status=304), file, length=None)
+    if request.method == "GET" and (elsewhere := _sent_by_another_server(file)) is not None:
+        return elsewhere
     part = None
     if request.headers.get("If-Range", file.etag) == file.etag:
         part = byte_range(request.headers.get("Range", ""), file.size)
     start, length = part or (0, file.size)
+    response: HttpResponseBase
     if request.method == "HEAD":
-        file.stream.close()
-        response: HttpResponseBase = HttpResponse(content_type=file.content_type)
-    elif part is None:
-        response = FileResponse(file.stream, content_type=file.content_type)
+        response = HttpResponse(content_type=file.content_type)
     else:
-        file.stream.seek(start)
-        response = FileResponse(Part(file.stream, length), content_type=file.content_type)
+        response = PartResponse(Part(file.name, start, length), content_type=file.content_type)
     if part is not None:
         response.status_code = 206
         response.headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size}"
@@ -110,10 +141,31 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     return start, end - start
 
 
+def _sent_by_another_server(file: StoredFile) -> HttpResponseBase | None:
+    """Return a reply without a body that makes nginx, or the client itself, fetch the file; None if neither is set."""
+    storage: Any = artifact_storage()
+    if isinstance(storage, FileSystemStorage):
+        if not settings.FILES_ACCEL_PREFIX:
+            return None
+        response = HttpResponse(content_type=file.content_type)
+        response.headers["X-Accel-Redirect"] = iri_to_uri(f"{settings.FILES_ACCEL_PREFIX.rstrip('/')}/{file.name}")
+        return _with_headers(response, file, length=None)
+    if not settings.FILES_REDIRECT:
+        return None
+    said = {"ResponseContentType": file.content_type, "ResponseCacheControl": "private"}
+    if file.disposition:
+        said["ResponseContentDisposition"] = file.disposition
+    address = HttpResponseRedirect(storage.url(file.name, parameters=said, expire=REDIRECT_SECONDS))
+    address.headers["Cache-Control"] = "no-store"  # it is a key to the file for as long as it works
+    return address
+
+
 def _with_headers(response: HttpResponseBase, file: StoredFile, length: int | None) -> HttpResponseBase:
     response.headers["ETag"] = file.etag
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["Cache-Control"] = "private"
+    if file.disposition:
+        response.headers["Content-Disposition"] = file.disposition
     if length is not None:
         response.headers["Content-Length"] = str(length)
     return response

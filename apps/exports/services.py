@@ -1,35 +1,46 @@
 """Make snapshots: freeze a selection, write its files once, and never change them."""
 
 import hashlib
+import importlib.metadata
 import json
-import tempfile
-from collections import Counter
+import shutil
+import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import closing
+from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
-from apps.core.artifacts import artifact_storage, store_folder
-from apps.core.errors import FieldError, InvalidInput, NotFound
-from apps.exports.formats import FORMATS, LeftOut
+from apps.core.artifacts import adopt_folder, artifact_storage, draft_folder
+from apps.core.errors import Conflict, InvalidInput, NotFound
+from apps.core.file_replies import StoredFile
+from apps.exports.diff import Diff
+from apps.exports.encodings import ENCODINGS, HashedFile
+from apps.exports.formats import FORMATS
 from apps.exports.models import Snapshot
-from apps.exports.rows import snapshot_rows
+from apps.exports.rows import Reader
+from apps.exports.selection import encodings_of, formats_of, parse_selection
+from apps.exports.writing import LABELS_FILE, Written, needs_labels, write_rows
 from apps.jobs.services import enqueue
-from apps.projects.models import Project
+from apps.projects.models import GuidelineVersion, Project
+from worker.core.croissant import DescribedFile, describe
+from worker.core.datacard import CardFile, render_card
 
 BASE_FORMAT = "annotations"
-DEFAULT_SPLITS = {"train": 0.95, "validation": 0.05}
-FILTERS = {"domain"}
-SCHEMA = "tiebreak-snapshot/1"
+SCHEMA = "tiebreak-snapshot/2"
+CARD, CROISSANT = "README.md", "croissant.json"
+DOCUMENTS = {CARD: "text/markdown; charset=utf-8", CROISSANT: "application/ld+json", LABELS_FILE: ENCODINGS["jsonl"]}
+CROISSANT_TYPES = {"parquet": "application/x-parquet", "csv": "text/csv", "jsonl": "application/jsonlines"}
 
 
 def create_snapshot(*, project: Project, body: dict[str, Any], created_by: User | None) -> Snapshot:
-    """Freeze the selection in `body` (name, splits, seed, filters) without writing files yet."""
-    name, selection = _parse_selection(body)
+    """Freeze the selection in `body` (`apps.exports.selection`) without writing files yet."""
+    name, selection = parse_selection(body)
     return Snapshot.objects.create(project=project, name=name, selection=selection, created_by=created_by)
 
 
@@ -43,137 +54,212 @@ def start_snapshot(*, project: Project, body: dict[str, Any], created_by: User |
 
 
 def write_snapshot(*, snapshot: Snapshot, on_rows: Callable[[int], None] = lambda rows: None) -> None:
-    """Write every format of the snapshot in one reading of the database, unless it is written already.
+    """Write the files of the snapshot in one reading of the database, unless they are written already.
 
     All rows come from one repeatable-read transaction, so labels that arrive meanwhile are in whole or not at all.
     """
     if snapshot.ready:
         return
-    with tempfile.TemporaryDirectory() as folder:
-        counts = _write_files(snapshot, Path(folder), on_rows)
-        files = {
-            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-            for path in sorted(Path(folder).rglob("*.jsonl"))
-        }
-        for name, entry in files.items():
-            entry["rows"] = counts["rows"][name]
-        snapshot.content_hash = hashlib.sha256(
-            json.dumps({name: entry["sha256"] for name, entry in files.items()}, sort_keys=True).encode()
-        ).hexdigest()
-        store_folder(Path(folder), snapshot.folder)
-    snapshot.manifest = {
-        "schema": SCHEMA,
-        "project": snapshot.project.slug,
-        "name": snapshot.name,
-        "selection": snapshot.selection,
-        "comparisons": counts["comparisons"],
-        "left_out": counts["left_out"],
-        "files": files,
-        "content_hash": snapshot.content_hash,
-    }
-    # The first writer wins: a worker that was presumed dead and comes back changes nothing.
-    unwritten = Snapshot.objects.filter(pk=snapshot.pk, content_hash="")
-    if not unwritten.update(manifest=snapshot.manifest, content_hash=snapshot.content_hash):
-        snapshot.refresh_from_db()
+    with draft_folder(f"snapshots/{snapshot.pk}") as draft:
+        manifest = _write_files(snapshot, draft, on_rows)
+        # The first writer wins: a worker that was presumed dead and comes back changes nothing.
+        unwritten = Snapshot.objects.filter(pk=snapshot.pk, content_hash="")
+        if unwritten.exists():
+            snapshot.content_hash, snapshot.manifest = manifest["content_hash"], manifest
+            adopt_folder(draft, snapshot.folder)
+        if not unwritten.update(manifest=manifest, content_hash=manifest["content_hash"]):
+            snapshot.refresh_from_db()
 
 
-def open_file(*, snapshot: Snapshot, export_format: str, split: str) -> tuple[IO[bytes], dict[str, Any]]:
-    """Open a file of the snapshot; return it with its entry in the manifest, or raise NotFound."""
-    name = f"{export_format}/{split}.jsonl"
+def find_file(*, snapshot: Snapshot, export_format: str, file: str) -> StoredFile:
+    """Return a file of the snapshot by format and name (`train.jsonl`), or raise NotFound with how to get it."""
+    name = f"{export_format}/{file}"
     entry = snapshot.manifest.get("files", {}).get(name)
     if entry is None:
+        raise NotFound(_why_missing(snapshot, export_format, file))
+    return StoredFile(
+        name=f"{snapshot.folder}/{name}",
+        size=entry["bytes"],
+        sha256=entry["sha256"],
+        content_type=ENCODINGS[file.partition(".")[2]],
+    )
+
+
+def find_document(*, snapshot: Snapshot, name: str) -> StoredFile:
+    """Return the data card or the Croissant description of a snapshot."""
+    entry = snapshot.manifest.get("documents", {}).get(name)
+    if entry is None:
         raise NotFound(
-            _("The snapshot has no file %(name)s.") % {"name": name}
+            _("The snapshot was made before there were data cards; make a new one.")
             if snapshot.ready
             else _("The snapshot's files are not written yet.")
         )
-    return artifact_storage().open(f"{snapshot.folder}/{name}"), entry
+    return StoredFile(
+        name=f"{snapshot.folder}/{name}", size=entry["bytes"], sha256=entry["sha256"], content_type=DOCUMENTS[name]
+    )
 
 
 def read_rows(snapshot: Snapshot, split: str) -> Iterator[dict[str, Any]]:
     """Yield the frozen rows of one split."""
-    stream, _entry = open_file(snapshot=snapshot, export_format=BASE_FORMAT, split=split)
-    with stream:
+    stored = find_file(snapshot=snapshot, export_format=BASE_FORMAT, file=f"{split}.jsonl")
+    with artifact_storage().open(stored.name) as stream:
         for line in stream:
             yield json.loads(line)
 
 
+def diff_snapshots(*, before: Snapshot, after: Snapshot) -> Diff:
+    """Return what changed from one snapshot of a project to another one, read as it is iterated over."""
+    if before.project_id != after.project_id:
+        raise InvalidInput(_("Only snapshots of the same project can be compared."))
+    names = []
+    for snapshot in (before, after):
+        if not snapshot.ready:
+            raise Conflict(_("The files of the snapshot %(name)s are not written yet.") % {"name": snapshot.name})
+        if LABELS_FILE not in snapshot.manifest.get("documents", {}):
+            raise Conflict(
+                _("The snapshot %(name)s was made before snapshots could be compared; make a new one.")
+                % {"name": snapshot.name}
+            )
+        names.append(f"{snapshot.folder}/{LABELS_FILE}")
+    return Diff(*names)
+
+
+def export_folder(*, snapshot: Snapshot, export_format: str, encoding: str, folder: Path) -> dict[str, int]:
+    """Copy the splits of one format into a folder with manifest, card and Croissant; return rows by file name.
+
+    The card and the description name the files as they lie there, so that `datasets` and `mlcroissant` read the folder.
+    """
+    rows = {}
+    for split in snapshot.selection["splits"]:
+        name = f"{split}.{encoding}"
+        stored = find_file(snapshot=snapshot, export_format=export_format, file=name)
+        with artifact_storage().open(stored.name) as source, (folder / name).open("wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+        rows[name] = snapshot.manifest["files"][f"{export_format}/{name}"]["rows"]
+    manifest = snapshot.manifest
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    chosen = {f"{export_format}/{name}": name for name in rows}
+    (folder / CARD).write_text(_card(manifest, chosen), encoding="utf-8")
+    (folder / CROISSANT).write_text(_croissant(manifest, chosen), encoding="utf-8")
+    return rows
+
+
+@cache
+def software_version() -> str:
+    """Return the version of this program."""
+    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(project["project"]["version"])
+
+
 def _write_files(snapshot: Snapshot, folder: Path, on_rows: Callable[[int], None]) -> dict[str, Any]:
-    splits = list(snapshot.selection["splits"])
-    rows_per_file: Counter[str] = Counter()
-    left_out: dict[str, Counter[str]] = {name: Counter() for name in FORMATS}
-    comparisons: Counter[str] = Counter()
+    selection, project = snapshot.selection, snapshot.project
     outermost = not connection.in_atomic_block
-    with ExitStack() as stack, transaction.atomic():
-        if outermost:  # PostgreSQL allows it only before a transaction's first query
-            with connection.cursor() as cursor:
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            if outermost:  # PostgreSQL allows it only before a transaction's first query
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        files = {}
-        for name in FORMATS:
-            (folder / name).mkdir()
-            for split in splits:
-                file = f"{name}/{split}.jsonl"
-                rows_per_file[file] = 0
-                files[file] = stack.enter_context((folder / file).open("w", encoding="utf-8"))
-        for number, row in enumerate(snapshot_rows(snapshot.project, snapshot.selection), start=1):
-            comparisons[row["split"]] += 1
-            for name, convert in FORMATS.items():
-                file = f"{name}/{row['split']}.jsonl"
-                try:
-                    for converted in convert(row):
-                        files[file].write(json.dumps(converted, ensure_ascii=False) + "\n")
-                        rows_per_file[file] += 1
-                except LeftOut as reason:
-                    left_out[name][str(reason)] += 1
-            if number % 500 == 0:
-                on_rows(number)
-    return {
-        "rows": dict(rows_per_file),
-        "comparisons": {split: comparisons[split] for split in splits},
-        "left_out": {name: dict(sorted(counts.items())) for name, counts in left_out.items() if counts},
+        reader = Reader(connection.connection, project.pk, selection, needs_labels(selection))
+        with closing(reader.chunks()) as chunks:
+            written = write_rows(chunks=chunks, selection=selection, folder=folder, on_rows=on_rows)
+        guidelines = list(project.guideline_versions.order_by("number"))
+    return _manifest(snapshot, written, reader, guidelines, folder)
+
+
+def _manifest(
+    snapshot: Snapshot, written: Written, reader: Reader, guidelines: list[GuidelineVersion], folder: Path
+) -> dict[str, Any]:
+    """Return the manifest, and write the card and the Croissant description that are made from it."""
+    protocol = snapshot.project.protocol
+    content = {name: entry["sha256"] for name, entry in {**written.files, **written.documents}.items()}
+    manifest = {
+        "schema": SCHEMA,
+        "project": snapshot.project.slug,
+        "name": snapshot.name,
+        "selection": snapshot.selection,
+        "comparisons": {split: written.comparisons[split] for split in snapshot.selection["splits"]},
+        "excluded": reader.excluded,
+        "left_out": written.left_out,
+        "files": written.files,
+        "formats": {name: FORMATS[name].columns for name in formats_of(snapshot.selection)},
+        "figures": written.figures.to_dict(),
+        "protocol": {"digest": protocol.digest, "settings": protocol.to_dict()},
+        "guidelines": [
+            {
+                "number": version.number,
+                "labels": reader.guideline_labels[version.pk],
+                "sha256": hashlib.sha256(version.text.encode()).hexdigest(),
+                "text": version.text,
+            }
+            for version in guidelines
+            if version.pk in reader.guideline_labels
+        ],
+        "consensus_rules": dict(sorted(written.rules.items())),
+        "software": {
+            "tiebreak": software_version(),
+            **{name: importlib.metadata.version(name) for name in ("orjson", "pyarrow")},
+        },
+        "content_hash": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
     }
+    described = _described(snapshot.selection)
+    for name, text in ((CARD, _card(manifest, described)), (CROISSANT, _croissant(manifest, described))):
+        document = HashedFile(folder / name)
+        document.write(text.encode())
+        document.close()
+        written.documents[name] = {"bytes": document.bytes, "sha256": document.sha256}
+    return {**manifest, "documents": written.documents}
 
 
-def _parse_selection(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    errors: list[FieldError] = []
-    errors += [
-        FieldError(f"/{name}", _("There is no such field."))
-        for name in sorted(set(body) - {"name", "splits", "seed", "filters"})
-    ]
-    name = body.get("name")
-    if not isinstance(name, str) or not name.strip() or len(name) > 120:
-        errors.append(FieldError("/name", _("Expected a name of at most 120 characters.")))
-    splits = body.get("splits") or DEFAULT_SPLITS
-    if not _is_splits(splits):
-        example = '{"train": 0.95, "validation": 0.05}'
-        errors.append(
-            FieldError("/splits", _("Expected shares that add up to 1, such as %(example)s.") % {"example": example})
+def _described(selection: dict[str, Any]) -> dict[str, str]:
+    """Return the files that card and description list, by name in the snapshot: one encoding, the best typed one."""
+    encodings = encodings_of(selection)
+    encoding = next(name for name in ("parquet", "jsonl", "csv", *ENCODINGS) if name in encodings)
+    names = [f"{name}/{split}.{encoding}" for name in formats_of(selection) for split in selection["splits"]]
+    return {name: name for name in names}
+
+
+def _card(manifest: dict[str, Any], paths: dict[str, str]) -> str:
+    files = []
+    for name, path in paths.items():
+        entry = manifest["files"][name]
+        export_format, _slash, file = name.partition("/")
+        files.append(CardFile(export_format, file.partition(".")[0], path, entry["rows"], entry["bytes"]))
+    columns = {file.format: FORMATS[file.format].columns for file in files}
+    summaries = {name: FORMATS[name].summary for name in columns}
+    return render_card(manifest=manifest, files=files, columns=columns, summaries=summaries)
+
+
+def _croissant(manifest: dict[str, Any], paths: dict[str, str]) -> str:
+    files = []
+    for name, path in paths.items():
+        entry = manifest["files"][name]
+        export_format, _slash, file = name.partition("/")
+        split, _dot, encoding = file.partition(".")
+        media_type = CROISSANT_TYPES.get(encoding, ENCODINGS[encoding])
+        files.append(DescribedFile(export_format, split, path, media_type, entry["bytes"], entry["sha256"]))
+    described = describe(
+        name=manifest["name"],
+        description=f"Human preferences of the project {manifest['project']}.",
+        version=f"1.0.0+{manifest['content_hash'][:16]}",
+        files=files,
+        columns={file.format: FORMATS[file.format].columns for file in files},
+    )
+    return json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+
+
+def _why_missing(snapshot: Snapshot, export_format: str, file: str) -> str:
+    if not snapshot.ready:
+        return _("The snapshot's files are not written yet.")
+    split, _dot, encoding = file.partition(".")
+    known = export_format in FORMATS and split in snapshot.selection["splits"] and encoding in ENCODINGS
+    if known and snapshot.manifest["schema"] == SCHEMA:
+        missing, field = (
+            (export_format, "formats")
+            if export_format not in formats_of(snapshot.selection)
+            else (encoding, "encodings")
         )
-    seed = body.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
-        errors.append(FieldError("/seed", _("Expected a whole number from 0.")))
-    filters = body.get("filters") or {}
-    if not isinstance(filters, dict) or set(filters) - FILTERS:
-        errors.append(FieldError("/filters", _("Known filters are %(known)s.") % {"known": ", ".join(sorted(FILTERS))}))
-    elif "domain" in filters and not (
-        isinstance(filters["domain"], list)
-        and filters["domain"]
-        and all(isinstance(domain, str) for domain in filters["domain"])
-    ):
-        errors.append(FieldError("/filters/domain", _("Expected a list of one or more domains.")))
-    if errors:
-        raise InvalidInput(_("The snapshot cannot be made like this."), errors)
-    return str(name).strip(), {"splits": splits, "seed": seed, "filters": filters}
-
-
-def _is_splits(splits: object) -> bool:
-    if not isinstance(splits, dict) or not 1 <= len(splits) <= 10:
-        return False
-    names_fit = all(isinstance(name, str) and name.isidentifier() and len(name) <= 30 for name in splits)
-    shares_fit = all(isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x <= 1 for x in splits.values())
-    return names_fit and shares_fit and abs(sum(splits.values()) - 1) < 1e-6
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return _('%(name)s was not written: make a snapshot with "%(field)s": ["%(missing)s"].') % {
+            "name": f"{export_format}/{file}",
+            "field": field,
+            "missing": missing,
+        }
+    return _("The snapshot has no file %(name)s.") % {"name": f"{export_format}/{file}"}

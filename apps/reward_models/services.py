@@ -16,7 +16,8 @@ from apps.accounts.models import User
 from apps.core.artifacts import local_folder, store_folder
 from apps.core.errors import AppError, Conflict, FieldError, InvalidInput, NotFound
 from apps.exports.models import Snapshot
-from apps.exports.services import create_snapshot, read_rows
+from apps.exports.selection import encodings_of, formats_of
+from apps.exports.services import BASE_FORMAT, create_snapshot, read_rows
 from apps.jobs.models import Job
 from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Consensus
@@ -69,7 +70,8 @@ def start_training(
     if (unfinished := TrainingRun.objects.filter(job=job).first()) is not None:
         return unfinished
     if snapshot is None:
-        body = {"name": f"Training of {timezone.now():%Y-%m-%d %H:%M}", "splits": TRAINING_SPLITS}
+        files = {"formats": [BASE_FORMAT], "encodings": ["jsonl"]}  # what training reads, and nothing more
+        body = {"name": f"Training of {timezone.now():%Y-%m-%d %H:%M}", "splits": TRAINING_SPLITS, **files}
         snapshot = create_snapshot(project=project, body=body, created_by=created_by)
     return TrainingRun.objects.create(
         project=project,
@@ -349,6 +351,11 @@ def _check_snapshot(project: Project, snapshot: Snapshot) -> None:
         raise InvalidInput(
             _("The snapshot has no split to train on."),
             [FieldError("/snapshot", _("It needs a split named %(name)r.") % {"name": TRAIN})],
+        )
+    if BASE_FORMAT not in formats_of(snapshot.selection) or "jsonl" not in encodings_of(snapshot.selection):
+        raise InvalidInput(
+            _("The snapshot lacks the files that training reads."),
+            [FieldError("/snapshot", _("It needs the format annotations as JSON lines."))],
         )
 
 

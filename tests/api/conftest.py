@@ -108,7 +108,8 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
         )
     scorer = Scorer.objects.create(project=project, name="Reward model 1", kind="reward_model", orders_queue=True)
     Signal.objects.create(scorer=scorer, response=comparison.response_1, value=SIGNAL_VALUE, input_hash="a" * 64)
-    snapshot = create_snapshot(project=project, body={"name": "first", "splits": {"train": 1.0}}, created_by=None)
+    body = {"name": "first", "splits": {"train": 1.0}, "formats": ["annotations"], "encodings": ["jsonl"]}
+    snapshot = create_snapshot(project=project, body=body, created_by=None)
     write_snapshot(snapshot=snapshot)
     for name, content in MODEL_FILES.items():
         (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)

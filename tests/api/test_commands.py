@@ -94,7 +94,8 @@ def test_export_snapshot_writes_the_files_and_the_manifest(world, tmp_path):
     folder = tmp_path / "new" / "folder"
     out, _ = run("export_snapshot", "tides", "--format", "annotations", "--output", folder)
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "train.jsonl", "validation.jsonl"]
+    names = ["README.md", "croissant.json", "manifest.json", "train.jsonl", "validation.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     for split in ("train", "validation"):
         data = (folder / f"{split}.jsonl").read_bytes()
         assert hashlib.sha256(data).hexdigest() == manifest["files"][f"annotations/{split}.jsonl"]["sha256"]

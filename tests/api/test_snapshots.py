@@ -6,8 +6,10 @@ import json
 import pytest
 
 from apps.exports.models import Snapshot
-from apps.exports.services import write_snapshot
+from apps.exports.services import create_snapshot, write_snapshot
 from tests.api.conftest import Api, pointers, problem
+from tests.factories import ProjectFactory
+from tests.imports.test_imports import load, row
 
 pytestmark = pytest.mark.django_db
 NEW = {"name": "all", "splits": {"train": 0.5, "validation": 0.5}, "seed": 7}
@@ -44,7 +46,7 @@ def test_a_snapshot_is_frozen_and_its_manifest_comes_with_the_job(api, project):
         "ready": True,
         "name": "all",
         "project": "tides",
-        "schema": "tiebreak-snapshot/1",
+        "schema": "tiebreak-snapshot/2",
     }
     assert (after["content_hash"], after["comparisons"]) == (snapshot.content_hash, {"train": 0, "validation": 0})
     assert after["files"] == snapshot.manifest["files"]
@@ -66,6 +68,9 @@ def test_a_snapshot_is_frozen_and_its_manifest_comes_with_the_job(api, project):
         ({"filters": {"domain": "x"}}, "/filters/domain"),
         ({"filters": {"domain": ["\x00"]}}, "/filters"),
         ({"format": "csv"}, "/format"),
+        ({"formats": ["csv"]}, "/formats"),
+        ({"encodings": "csv"}, "/encodings"),
+        ({"filters": {"submitted": {"from": "soon"}}}, "/filters/submitted"),
     ],
 )
 def test_a_wrong_selection_is_422_and_stores_nothing(api, project, change, pointer):
@@ -158,8 +163,8 @@ def test_a_range_that_is_none_is_ignored(api, file, wanted):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("annotations/train.parquet", "JSON lines only; ask for train.jsonl"),
-        ("annotations/train.csv", "JSON lines only"),
+        ("annotations/train.parquet", 'was not written: make a snapshot with "encodings": ["parquet"]'),
+        ("trl-preference/train.jsonl", 'was not written: make a snapshot with "formats": ["trl-preference"]'),
         ("annotations/train.exe", "no file"),
         ("annotations/other.jsonl", "no file"),
         ("nonsense/train.jsonl", "no file"),
@@ -188,3 +193,59 @@ def test_others_see_neither_list_nor_manifest_nor_file(request, file, world, who
 def test_a_strangers_404_is_that_of_a_missing_snapshot(stranger, world):
     api = Api(stranger)
     assert problem(api.get(f"snapshots/{world.snapshot.pk}/"), 404) == problem(api.get("snapshots/99999999/"), 404)
+
+
+def test_every_format_and_encoding_can_be_had_after_a_plain_post(api, project):
+    label = {"annotations": [{"annotator": f"a{n}", "preference": 2} for n in range(3)]}
+    load(project, row(**label))
+    made = api.post(
+        "projects/tides/snapshots/", {"name": "all", "splits": {"train": 1.0}, "seed": 0, "filters": {}}
+    ).json()
+    write_snapshot(snapshot=Snapshot.objects.get(pk=made["id"]))
+    manifest = api.get(f"snapshots/{made['id']}/").json()
+    kinds = {
+        "jsonl": "application/x-ndjson",
+        "parquet": "application/vnd.apache.parquet",
+        "csv": "text/csv; charset=utf-8",
+    }
+    for name in manifest["formats"]:
+        for ending, kind in kinds.items():
+            reply = api.get(f"snapshots/{made['id']}/files/{name}/train.{ending}")
+            data = content(reply)
+            entry = manifest["files"][f"{name}/train.{ending}"]
+            assert (reply.status_code, reply.headers["Content-Type"]) == (200, kind)
+            assert (hashlib.sha256(data).hexdigest(), len(data)) == (entry["sha256"], entry["bytes"])
+    assert len(manifest["formats"]) >= 16
+    assert manifest["figures"]["labels"] == 3
+    assert manifest["guidelines"][0]["text"] == "Read both responses."
+
+
+def test_card_and_croissant_are_served_with_their_hashes(api, world):
+    documents = api.get(f"snapshots/{world.snapshot.pk}/").json()["documents"]
+    for path, name, kind in (
+        ("card", "README.md", "text/markdown"),
+        ("croissant", "croissant.json", "application/ld+json"),
+    ):
+        reply = api.get(f"snapshots/{world.snapshot.pk}/{path}/")
+        data = content(reply)
+        assert reply.headers["Content-Type"].startswith(kind)
+        assert hashlib.sha256(data).hexdigest() == documents[name]["sha256"]
+        assert reply.headers["ETag"] == f'"{documents[name]["sha256"]}"'
+    assert b"## Known limits" in content(api.get(f"snapshots/{world.snapshot.pk}/card/"))
+
+
+def test_a_diff_over_rest(api, world, project):
+    load(project, row(external_id="new", annotations=[{"annotator": "a1", "preference": 1}]))
+    body = {"name": "later", "splits": {"train": 1.0}, "formats": ["annotations"], "encodings": ["jsonl"]}
+    later = create_snapshot(project=project, body=body, created_by=None)
+    problem(api.get(f"snapshots/{world.snapshot.pk}/diff/{later.pk}/"), 409)
+    write_snapshot(snapshot=later)
+    diff = json.loads(content(api.get(f"snapshots/{world.snapshot.pk}/diff/{later.pk}/")))
+    assert [(change["change"], change["external_id"]) for change in diff["changes"]] == [("added", "new")]
+    assert diff["counts"] == {"added": 1, "removed": 0, "changed": 0, "unchanged": 1}
+
+
+def test_a_diff_does_not_reach_into_a_project_of_others(api, world):
+    other = create_snapshot(project=ProjectFactory(), body={"name": "theirs"}, created_by=None)
+    problem(api.get(f"snapshots/{world.snapshot.pk}/diff/{other.pk}/"), 404)
+    problem(api.get(f"snapshots/{other.pk}/diff/{world.snapshot.pk}/"), 404)

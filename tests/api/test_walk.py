@@ -124,6 +124,7 @@ def address(route: str, world: World, object_id: str | None = None) -> str:
         "<str:export_format>": "annotations",
         "<str:file>": "train.jsonl",
         "<str:id>": known,
+        "<str:other_id>": str(world.snapshot.pk),
     }
     for part, value in parts.items():
         route = route.replace(part, value)

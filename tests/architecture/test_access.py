@@ -77,6 +77,7 @@ def things(project: Project) -> dict[str, object]:
         "file": "train.jsonl",
         "annotator_id": person.pk,
         "wanted": "csv",
+        "other_id": snapshot.pk,
         **{f"{name}_id": row.pk for name, row in rows.items()},
     }
 

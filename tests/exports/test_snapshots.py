@@ -1,48 +1,16 @@
 """Snapshots freeze what was typed: same selection, same bytes, every exclusion counted."""
 
-import json
-
 import pytest
 
 from apps.core.errors import InvalidInput, NotFound
 from apps.exports.formats import helpsteer2_prompt, split_justification
 from apps.exports.models import Snapshot
-from apps.exports.services import create_snapshot, open_file, write_snapshot
+from apps.exports.services import create_snapshot, find_file, write_snapshot
+from tests.exports.rows import ALL, WHY, labels, rows_of, written
 from tests.factories import ratings
 from tests.imports.test_imports import load, row
 
 pytestmark = pytest.mark.django_db
-ALL = {"name": "all", "splits": {"train": 1.0}}
-WHY = "@Response 2 is better because both numbers are prime. @Response 1 lists 4, which is composite."
-
-
-def labels(*preferences, helpfulness=(1, 4)):
-    return [
-        {
-            "annotator": f"a{number}",
-            "preference": preference,
-            "justification": WHY,
-            "ratings": [
-                {**ratings(2), "helpfulness": helpfulness[0]},
-                {**ratings(2), "helpfulness": helpfulness[1]},
-            ],
-        }
-        for number, preference in enumerate(preferences)
-    ]
-
-
-def written(project, body=ALL):
-    snapshot = create_snapshot(project=project, body=body, created_by=None)
-    write_snapshot(snapshot=snapshot)
-    return snapshot
-
-
-def rows_of(snapshot, export_format, split="train"):
-    stream, entry = open_file(snapshot=snapshot, export_format=export_format, split=split)
-    with stream:
-        lines = [json.loads(line) for line in stream]
-    assert len(lines) == entry["rows"]
-    return lines
 
 
 def test_a_helpsteer2_preference_row_has_the_authors_fields(project):
@@ -162,7 +130,7 @@ def test_a_selection_that_makes_no_sense_is_refused(project, body, pointer):
 def test_a_file_that_the_manifest_does_not_name_cannot_be_opened(project):
     snapshot = written(project)
     with pytest.raises(NotFound):
-        open_file(snapshot=snapshot, export_format="../../secret_key", split="train")
+        find_file(snapshot=snapshot, export_format="../../secret_key", file="train.jsonl")
 
 
 def test_several_turns_use_helpsteer2s_own_markers():
@@ -176,6 +144,10 @@ def test_several_turns_use_helpsteer2s_own_markers():
     [
         ("", ("", "")),
         ("No verdict here.", ("No verdict here.", "")),
+        (
+            "Both are fine. @Response 2 is more helpful. It is short.",
+            ("@Response 2 is more helpful.", "Both are fine. It is short."),
+        ),
         (
             "It is late. @Response 1 is better. It is short. So @Response 1 is slightly better.",
             ("@Response 1 is better.", "It is late. It is short."),

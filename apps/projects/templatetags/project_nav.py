@@ -25,7 +25,7 @@ def project_nav(membership: Membership, here: str) -> dict[str, Any]:
         ("quality", _("Quality"), results, {"quality", "quality-annotator"}),
         ("reward-models", _("Reward models"), results, {"reward-models", "training-run"}),
         ("imports", _("Imports"), results, {"imports", "import"}),
-        ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot"}),
+        ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot", "snapshot-card", "snapshot-diff"}),
         ("members", _("Members"), manages(membership), {"members", "cohorts", "cohort"}),
         ("guideline", _("Guideline"), True, {"guideline"}),
         ("project-settings", _("Settings"), manages(membership), {"project-settings", *WEBHOOKS}),

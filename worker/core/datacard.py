@@ -1,0 +1,479 @@
+"""What a dataset says about itself: figures of its labels, and a data card in Hugging Face's format.
+
+Everything is computed from the frozen rows, so that a card describes its snapshot and not the project of today.
+Krippendorff's alpha: K. Krippendorff, Content Analysis, 4th ed., ch. 12, with his ordinal metric; Wilson's intervals.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import yaml
+
+NEITHER = "neither"
+Metric = Callable[[int, int, Mapping[int, float]], float]
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+
+
+class Vote(NamedTuple):
+    """One current label of a comparison; `preference` is None for neither valid."""
+
+    annotator: str
+    preference: int | None
+    kept: bool
+    swapped: bool
+    imported: bool
+    revision: int
+    submitted_at: datetime
+
+
+class Labeled(NamedTuple):
+    """A comparison with its votes and what they add up to; `second_is_longer` is None for responses of one length."""
+
+    votes: Sequence[Vote]
+    status: str
+    preference: int | None
+    second_is_longer: bool | None
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of `n` cases with its 95 % interval."""
+
+    count: int
+    n: int
+
+    def __add__(self, other: "Share") -> "Share":
+        return Share(self.count + other.count, self.n + other.n)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return count, n, share and interval; the latter two are null without a case."""
+        if self.n == 0:
+            return {"count": 0, "n": 0, "share": None, "interval": None}
+        return {
+            "count": self.count,
+            "n": self.n,
+            "share": round(self.count / self.n, 6),
+            "interval": [round(bound, 6) for bound in wilson_interval(self.count, self.n)],
+        }
+
+
+@dataclass
+class Agreement:
+    """How far votes on the same comparison agree: from a count of each pattern of votes, so in constant memory."""
+
+    patterns: Counter[tuple[int | None, ...]] = field(default_factory=Counter)
+
+    def add(self, patterns: Iterable[tuple[int | None, ...]]) -> None:
+        """Count the votes of comparisons, one tuple each."""
+        self.patterns.update(patterns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the pairs of votes that agree exactly and on the side, and alpha of the numbers."""
+        pairs = same = same_side = 0
+        for votes, count in self.patterns.items():
+            for one, other in combinations(votes, 2):
+                pairs += count
+                same += count * (one == other)
+                same_side += count * (_side(one) == _side(other))
+        numbers: Counter[tuple[int, ...]] = Counter()
+        for votes, count in self.patterns.items():
+            numbers[tuple(vote for vote in votes if vote is not None)] += count
+        alpha = krippendorff_alpha(numbers, ordinal)
+        return {
+            "comparisons": sum(count for votes, count in self.patterns.items() if len(votes) > 1),
+            "same_preference": Share(same, pairs).to_dict(),
+            "same_side": Share(same_side, pairs).to_dict(),
+            "alpha_ordinal": None if alpha is None else round(alpha, 6),
+        }
+
+
+@dataclass
+class LabelFigures:
+    """Figures of a dataset's labels, gathered chunk by chunk."""
+
+    raw: Agreement = field(default_factory=Agreement)
+    kept: Agreement = field(default_factory=Agreement)
+    statuses: Counter[str] = field(default_factory=Counter)
+    preferences: Counter[int] = field(default_factory=Counter)
+    labels_each: Counter[int] = field(default_factory=Counter)
+    annotators: Counter[str] = field(default_factory=Counter)
+    imported: int = 0
+    first_shown: Share = field(default_factory=lambda: Share(0, 0))
+    longer: Share = field(default_factory=lambda: Share(0, 0))
+    earliest: datetime | None = None
+    latest: datetime | None = None
+
+    def add(self, comparisons: Sequence[Labeled]) -> None:
+        """Count comparisons, many at a time: this runs for every row of a snapshot."""
+        self.statuses.update([each.status for each in comparisons])
+        self.preferences.update([each.preference for each in comparisons if each.preference is not None])
+        self.labels_each.update([len(each.votes) for each in comparisons])
+        self.raw.add([tuple([vote.preference for vote in each.votes]) for each in comparisons])
+        self.kept.add(
+            [
+                tuple([vote.preference for vote in each.votes if vote.kept])
+                for each in comparisons
+                if each.status == "agreed"
+            ]
+        )
+        votes = [vote for each in comparisons for vote in each.votes]
+        self.annotators.update([vote.annotator for vote in votes])
+        self.imported += sum([vote.imported for vote in votes])
+        # Nobody knows in which order other tools showed the responses.
+        here = [(vote.preference > 0) == vote.swapped for vote in votes if vote.preference and not vote.imported]
+        self.first_shown += Share(sum(here), len(here))
+        longer = [
+            (vote.preference > 0) == each.second_is_longer
+            for each in comparisons
+            if each.second_is_longer is not None
+            for vote in each.votes
+            if vote.preference
+        ]
+        self.longer += Share(sum(longer), len(longer))
+        times = [vote.submitted_at for vote in votes]
+        self.earliest = min([*times, self.earliest] if self.earliest else times, default=None)
+        self.latest = max([*times, self.latest] if self.latest else times, default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as they stand in the manifest."""
+        labels = sum(self.annotators.values())
+        comparisons = sum(self.statuses.values())
+        return {
+            "comparisons": comparisons,
+            "labels": labels,
+            "imported_labels": self.imported,
+            "annotators": len(self.annotators),
+            "labels_per_comparison": {str(count): self.labels_each[count] for count in sorted(self.labels_each)},
+            "labels_per_annotator": _spread_of(list(self.annotators.values())),
+            "statuses": dict(sorted(self.statuses.items())),
+            "consensus_preferences": {str(value): self.preferences[value] for value in sorted(self.preferences)},
+            "agreement": {"raw": self.raw.to_dict(), "kept": self.kept.to_dict()},
+            "position_bias": self.first_shown.to_dict(),
+            "length_bias": self.longer.to_dict(),
+            "first_label": _when(self.earliest),
+            "last_label": _when(self.latest),
+        }
+
+
+# --- Numbers ---
+
+
+def krippendorff_alpha(units: Mapping[tuple[int, ...], int], metric: Metric) -> float | None:
+    """Return alpha of the values of each unit, given how often each pattern of values occurs.
+
+    None where nothing can vary: fewer than two pairable values, or all of them the same.
+    """
+    weights: dict[tuple[int, int], float] = {}
+    for values, count in units.items():
+        if len(values) < 2:
+            continue
+        for one, value in enumerate(values):
+            for other, against in enumerate(values):
+                if one != other:
+                    key = (value, against)
+                    weights[key] = weights.get(key, 0.0) + count / (len(values) - 1)
+    margins: dict[int, float] = {}
+    for (value, _against), weight in sorted(weights.items()):
+        margins[value] = margins.get(value, 0.0) + weight
+    total = sum(margins.values())
+    expected = math.fsum(
+        margins[one] * margins[other] * metric(one, other, margins) for one in margins for other in margins
+    )
+    if total < 2 or expected == 0:
+        return None
+    observed = math.fsum(weight * metric(*pair, margins) for pair, weight in weights.items())
+    return 1 - (total - 1) * observed / expected
+
+
+def nominal(one: int, other: int, margins: Mapping[int, float]) -> float:
+    """Return 0 for equal values, else 1."""
+    return float(one != other)
+
+
+def interval(one: int, other: int, margins: Mapping[int, float]) -> float:
+    """Return the squared difference."""
+    return float((one - other) ** 2)
+
+
+def ordinal(one: int, other: int, margins: Mapping[int, float]) -> float:
+    """Return Krippendorff's ordinal difference: squared, counted in values between the two ranks."""
+    if one == other:
+        return 0.0
+    low, high = min(one, other), max(one, other)
+    between = math.fsum(count for value, count in margins.items() if low <= value <= high)
+    return float((between - (margins[low] + margins[high]) / 2) ** 2)
+
+
+def wilson_interval(count: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return Wilson's interval of a share; `n` is at least 1."""
+    share, square = count / n, z * z
+    middle = (share + square / (2 * n)) / (1 + square / n)
+    half = z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _side(vote: int | None) -> str | int:
+    return NEITHER if vote is None else (vote > 0) - (vote < 0)
+
+
+def _when(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+
+
+def _spread_of(counts: list[int]) -> dict[str, int] | None:
+    if not counts:
+        return None
+    ordered = sorted(counts)
+    return {"smallest": ordered[0], "median": ordered[len(ordered) // 2], "largest": ordered[-1]}
+
+
+# --- The card ---
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """One data file: format, split, path from the card, rows and bytes."""
+
+    format: str
+    split: str
+    path: str
+    rows: int
+    bytes: int
+
+
+def render_card(
+    *, manifest: Mapping[str, Any], files: Sequence[CardFile], columns: Mapping[str, Any], summaries: Mapping[str, str]
+) -> str:
+    """Return the data card: front matter that `datasets` reads, and what a reader must know before using the labels.
+
+    `files` has one encoding per format and split; `columns` are those of `apps.exports.encodings` by format. Only what
+    is frozen is in the card, no date of writing, so that the same snapshot has the same card.
+    """
+    front = yaml.safe_dump(_front_matter(manifest, files, columns), sort_keys=False, allow_unicode=True, width=10**6)
+    return f"---\n{front}---\n\n" + "\n\n".join(_sections(manifest, files, columns, summaries)) + "\n"
+
+
+def _front_matter(manifest: Mapping[str, Any], files: Sequence[CardFile], columns: Mapping[str, Any]) -> dict[str, Any]:
+    formats = list(dict.fromkeys(file.format for file in files))
+    comparisons = sum(manifest["comparisons"].values())
+    size = next((name for limit, name in SIZES if comparisons < limit), "n>10M")
+    configs, described = [], []
+    for number, name in enumerate(formats):
+        of_format = [file for file in files if file.format == name]
+        config: dict[str, Any] = {
+            "config_name": name,
+            "data_files": [{"split": file.split, "path": file.path} for file in of_format],
+        }
+        configs.append(config | ({"default": True} if number == 0 else {}))
+        typed = any(file.path.endswith(".parquet") for file in of_format)
+        described.append(
+            {
+                "config_name": name,
+                # JSON lines and CSV are typed by who reads them: an empty column has no type there.
+                **({"features": [_feature(column, kind) for column, kind in columns[name].items()]} if typed else {}),
+                "splits": [
+                    {"name": file.split, "num_bytes": file.bytes, "num_examples": file.rows} for file in of_format
+                ],
+                "download_size": sum(file.bytes for file in of_format),
+                "dataset_size": sum(file.bytes for file in of_format),
+            }
+        )
+    return {
+        "pretty_name": manifest["name"],
+        "license": "unknown",
+        "tags": ["preference", "human-feedback", "reward-model", "tiebreak"],
+        "size_categories": [size],
+        "configs": configs,
+        "dataset_info": described,
+    }
+
+
+def _feature(name: str, kind: Any) -> dict[str, Any]:
+    """Return a column as `datasets.Features` writes it."""
+    return {"name": name, **_typed(kind)}
+
+
+def _typed(kind: Any) -> dict[str, Any]:
+    if isinstance(kind, list):
+        inner = _typed(kind[0])
+        return {"list": inner.get("dtype") or inner.get("struct") or inner}
+    if isinstance(kind, dict):
+        return {"struct": [_feature(name, part) for name, part in kind.items()]}
+    return {"dtype": {"int": "int64", "float": "float64", "bool": "bool"}.get(kind, "string")}
+
+
+_PREFERENCES = """\
+Preferences go from −3 (response 1 is much better) to 3 (response 2 is much better) and refer to the canonical order of
+the responses, whatever order a person saw. 0 is a tie: annotators cannot choose it; it comes from averaging or from
+imported data."""
+_PROCESS = """\
+Each comparison asks for {annotators} annotators, and for up to {max_annotators} where they differ. People rated both
+responses on {attributes}, chose a preference and wrote why in {least} to {most} words. The consensus is the rounded
+mean of the three most similar preferences; a comparison is excluded when those spread by more than {spread_limit}
+(HelpSteer2-Preference, arXiv 2410.01257). Sides were swapped at random for each person. {imported:,} of the labels were
+imported and not given here."""
+_AGREEMENT = """\
+The second column is higher by construction: consensus keeps the most similar labels and drops comparisons on which they
+differ widely. Quote the first one as the agreement of people."""
+
+
+def _process(figures: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
+    least, most = protocol["justification_words"]
+    return _PROCESS.format(
+        **{name: protocol[name] for name in ("annotators", "max_annotators", "spread_limit")},
+        attributes=", ".join(attribute["name"] for attribute in protocol["attributes"]),
+        least=least,
+        most=most,
+        imported=figures["imported_labels"],
+    )
+
+
+def _sections(
+    manifest: Mapping[str, Any], files: Sequence[CardFile], columns: Mapping[str, Any], summaries: Mapping[str, str]
+) -> list[str]:
+    figures, protocol = manifest["figures"], manifest["protocol"]["settings"]
+    splits = ", ".join(f"{name} {count:,}" for name, count in manifest["comparisons"].items())
+    excluded, filters = manifest["excluded"], manifest["selection"]["filters"]
+    return [
+        f"# {_line(manifest['name'])}",
+        f"Human preferences between two responses, from the project `{manifest['project']}`: "
+        f"{figures['comparisons']:,} comparisons with {figures['labels']:,} labels by {figures['annotators']:,} "
+        "people. "
+        f"Content hash `{manifest['content_hash']}`.",
+        "## How it was collected",
+        _PREFERENCES,
+        _process(figures, protocol),
+        f"Labels date from {figures['first_label']} to {figures['last_label']}."
+        if figures["labels"]
+        else "No label yet.",
+        _table(
+            ("selection", "value"),
+            [
+                ("splits, by prompt", splits),
+                ("seed", str(manifest["selection"]["seed"])),
+                *((f"filter `{name}`", f"`{json.dumps(wanted)}`") for name, wanted in filters.items()),
+            ],
+        )
+        + "\n\n"
+        + (
+            "Left out by the selection: "
+            + "; ".join(f"{count:,} × {reason}" for reason, count in excluded.items())
+            + "."
+            if excluded
+            else "The selection left nothing out."
+        ),
+        "## Annotators",
+        _table(
+            ("labels per comparison", "comparisons"),
+            [(count, f"{number:,}") for count, number in figures["labels_per_comparison"].items()],
+        ),
+        _per_annotator(figures["labels_per_annotator"]),
+        "## Agreement",
+        _table(
+            ("figure", "before: all labels", "after: the labels that consensus kept"),
+            [
+                (words, *(_shown(figures["agreement"][which][name]) for which in ("raw", "kept")))
+                for words, name in (
+                    ("same preference", "same_preference"),
+                    ("same side", "same_side"),
+                    ("Krippendorff's alpha, ordinal", "alpha_ordinal"),
+                )
+            ],
+        ),
+        _AGREEMENT,
+        "## Bias",
+        _table(
+            ("figure", "share of decisive labels"),
+            [
+                ("for the response shown first", _shown(figures["position_bias"])),
+                ("for the longer response", _shown(figures["length_bias"])),
+            ],
+        ),
+        "Position counts labels given here only; nobody knows in which order other tools showed the responses.",
+        "## Known limits",
+        "\n".join(f"- {limit}" for limit in _limits(figures, manifest)),
+        "## Files",
+        _table(
+            ("format", "split", "file", "rows", "what it is"),
+            [(file.format, file.split, f"`{file.path}`", f"{file.rows:,}", summaries[file.format]) for file in files],
+        ),
+        "The manifest beside this card has the size and SHA-256 of every file.",
+        "## Fields",
+        *(
+            f"**{name}**\n\n"
+            + _table(("field", "type"), [(f"`{column}`", f"`{_words(kind)}`") for column, kind in kinds.items()])
+            for name, kinds in columns.items()
+        ),
+        "## Guideline",
+        *(
+            f"### Version {version['number']} ({version['labels']:,} labels)\n\n" + _quoted(version["text"])
+            for version in manifest["guidelines"]
+        ),
+    ]
+
+
+def _limits(figures: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
+    limits = [
+        "A justification may name both responses; `@Response 1` is always the canonical first one.",
+        "Texts of models and people are as they came: unmoderated, and possibly wrong, offensive or personal.",
+        "The licence of the prompts and responses is that of their source; this card does not know it.",
+    ]
+    single = figures["labels_per_comparison"].get("1", 0)
+    if single:
+        limits.append(f"{single:,} comparisons have one label: nobody has checked it.")
+    if figures["imported_labels"]:
+        limits.append(
+            "Imported labels come with the conventions of where they were made, and with no order of display."
+        )
+    if len(manifest["guidelines"]) > 1:
+        limits.append(
+            "Labels were given under several versions of the guideline; each row of `annotations` names its own."
+        )
+    if figures["annotators"] < 3:
+        limits.append("Fewer than three people labeled: agreement says little.")
+    return limits
+
+
+def _per_annotator(spread: Mapping[str, int] | None) -> str:
+    if spread is None:
+        return "Nobody has labeled yet."
+    smallest, median, largest = (spread[name] for name in ("smallest", "median", "largest"))
+    return f"Labels per person: {smallest:,} at least, {median:,} in the middle, {largest:,} at most."
+
+
+def _shown(figure: Any) -> str:
+    if figure is None:
+        return "–"
+    if isinstance(figure, float):
+        return f"{figure:.3f}"
+    if figure["share"] is None:
+        return "–"
+    low, high = figure["interval"]
+    return f"{figure['share']:.1%} of {figure['n']:,} (95 %: {low:.1%} to {high:.1%})"
+
+
+def _words(kind: Any) -> str:
+    if isinstance(kind, list):
+        return f"list of {_words(kind[0])}"
+    if isinstance(kind, dict):
+        return "{" + ", ".join(f"{name}: {_words(part)}" for name, part in kind.items()) + "}"
+    return {"label": 'int or "neither"', "json": "object"}.get(kind, str(kind))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_line(cell) for cell in line)} |" for line in lines)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}" for line in (text or "(empty)").splitlines())
