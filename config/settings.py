@@ -188,9 +188,9 @@ CACHE_DIR = VAR_DIR / "cache"
 RUNS_DIR = VAR_DIR / "runs"
 """Working folders of training runs, with their checkpoints. Share it between gpu workers to resume on another one."""
 FILES_ACCEL_PREFIX = env.str("FILES_ACCEL_PREFIX", "")
-"""Internal address under which nginx serves the folder of artifacts; downloads are then sent by nginx (X-Accel-Redirect)."""
+"""Internal address under which nginx serves the folder of artifacts, and sends downloads itself (X-Accel-Redirect)."""
 FILES_REDIRECT = env.bool("FILES_REDIRECT", False)
-"""Whether downloads from `s3://` are redirected to a signed address of the storage, which clients must be able to reach."""
+"""Whether downloads from `s3://` are redirected to a signed address of the storage, which clients must reach."""
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 IMPORT_MAX_BYTES = env.int("IMPORT_MAX_BYTES", 64 * 1024**3)
 """How large a file of an import may be, and how large what it expands to."""
