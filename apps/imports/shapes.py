@@ -22,7 +22,7 @@ NEITHER_CODE = -100
 PEEK_ROWS = 100
 MAX_COMPLETIONS = 64
 RATINGS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-_TURN = re.compile(r"\n*<extra_id_1>(System|User|Assistant)\n")
+_TURN = re.compile(r"(?:^|\n)<extra_id_1>(System|User|Assistant)\n")
 _HH_TURN = re.compile(r"\n*(Human|Assistant): ?")
 
 
