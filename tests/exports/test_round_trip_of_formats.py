@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from apps.labeling.models import Annotation
 from apps.labeling.leasing import lease_next
+from apps.labeling.models import Annotation
 from apps.labeling.services import submit_annotation
 from tests.exports.rows import ALL, ONE, rows_of, written
 from tests.factories import MembershipFactory, ProjectFactory, answer, ratings
