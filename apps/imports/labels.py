@@ -161,7 +161,7 @@ def stage_consensus(
 
 def label_hash(label: ImportedAnnotation) -> str:
     """Return the hash under which a label is stored."""
-    chosen = [label.preference, label.ratings, label.justification]
+    chosen: list[object] = [label.preference, label.ratings, label.justification]
     if any(label.problems) or label.confidence is not None:
         chosen += [label.problems, label.confidence]
     return json_hash(chosen)
