@@ -4,16 +4,19 @@ Rows that have no id come back in the order of new ones, so rows are compared wi
 """
 
 import json
+from pathlib import Path
 
 import pytest
 
+from apps.core.artifacts import artifact_storage
+from apps.exports.services import find_file
 from apps.labeling.leasing import lease_next
 from apps.labeling.models import Annotation
 from apps.labeling.services import submit_annotation
 from tests.exports.rows import ALL, ONE, rows_of, written
 from tests.factories import MembershipFactory, ProjectFactory, answer, ratings
 from tests.hostile_texts import PAYLOADS
-from tests.imports.rows import load, row
+from tests.imports.rows import load, load_file, row
 
 pytestmark = pytest.mark.django_db
 SPLITS = ("train", "validation")
@@ -160,6 +163,42 @@ def test_labels_of_people_keep_how_they_were_given(project):
     stored = Annotation.objects.filter(project=again).order_by("id")
     assert [each.unsafe for each in stored] == [True, False, False, False]
     assert all(each.assignment.swapped == each.swapped for each in stored)
+
+
+def test_a_parquet_file_of_annotations_says_the_same_as_its_json_lines(project, tmp_path):
+    load(project, row(external_id="q-0", responses=["to", "people"]))
+    people_label(project, {"confidence": 1, "problems": {"1": [], "2": ["unsafe"]}}, {"preference": "neither"})
+    load(project, *ROWS[1:])
+    snapshot = written(project, {**ONE, "encodings": ["jsonl", "parquet"]})
+    stored = find_file(snapshot=snapshot, export_format="annotations", file="train.parquet")
+    again, other = ProjectFactory(), ProjectFactory()
+    assert load_file(again, Path(artifact_storage().path(stored.name))).errors == []
+    assert load(other, *rows_of(snapshot, "annotations")).errors == []
+    from_parquet, from_lines = (rows_of(written(each, ONE), "annotations") for each in (again, other))
+    assert from_parquet == from_lines
+    assert len(from_lines) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"metadata": "{"}, "/metadata"),
+        ({"metadata": "[" * 100_000}, "/metadata"),
+        ({"metadata": "[1]"}, "/metadata"),
+        ({"metadata": '{"a": "\\u0000"}'}, ""),
+        ({"metadata": '{"a": NaN}'}, ""),
+        ({"metadata": "{}", "annotations": [{"annotator": "a", "preference": "9"}]}, "/annotations/0/preference"),
+        (
+            {"metadata": "{}", "annotations": [{"annotator": "a", "preference": "1", "ratings": ["{", "{}"]}]},
+            "/annotations/0/ratings",
+        ),
+        ({"metadata": "{}", "annotations": "x"}, "/annotations"),
+        ({"metadata": "{}", "annotations": ["x"]}, "/annotations/0"),
+    ],
+)
+def test_text_that_should_be_json_is_checked_like_json(project, changes, field):
+    report = load(project, row(**changes))
+    assert (report.created, [error["field"] for error in report.errors]) == (0, [field])
 
 
 def test_consensus_goes_by_when_labels_were_given_and_not_by_their_place_in_the_file(project):
