@@ -134,8 +134,14 @@ def _snapshot_of(project: Project, snapshot_id: int) -> Snapshot:
 
 def _at_hand(manifest: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return (format, split, file) of the files that are asked for most, which the list links to."""
-    names = [name.partition("/") for name in manifest.get("files", {}) if name.endswith(".jsonl")]
-    return [(name, file.removesuffix(".jsonl"), file) for name, _slash, file in names if name in AT_HAND]
+    found = [name.partition("/") for name in manifest.get("files", {}) if name.endswith(".jsonl")]
+    # By format: the database gives keys back in an order of its own.
+    return [
+        (name, file.removesuffix(".jsonl"), file)
+        for wanted in AT_HAND
+        for name, _slash, file in sorted(found)
+        if name == wanted
+    ]
 
 
 def _formats(manifest: dict[str, Any]) -> list[dict[str, Any]]:
