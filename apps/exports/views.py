@@ -22,6 +22,7 @@ from apps.exports.formats import FORMATS
 from apps.exports.forms import SnapshotForm
 from apps.exports.models import Snapshot
 from apps.jobs.services import live_queues
+from apps.labeling.models import Consensus
 from apps.projects.access import SEES_RESULTS, get_membership, is_id
 from apps.projects.models import Project
 
@@ -105,6 +106,7 @@ def snapshot_diff(request: PageRequest, slug: str, snapshot_id: int) -> HttpResp
         "before": before,
         "after": after,
         "changes": first,
+        "statuses": Consensus.WORDS,
         "counts": dict(diff.counts),
         "hidden": sum(diff.counts.values()) - diff.counts["unchanged"] - len(first),
     }
