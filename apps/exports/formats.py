@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from apps.exports.encodings import Column
 from worker.core.consensus import round_half_away
 from worker.core.conversation import prompt_text
@@ -187,13 +189,17 @@ def nemo_rl(row: Row) -> list[Row]:
 
 
 def rewardbench(row: Row) -> list[Row]:
-    """Return a RewardBench row; the domain is the subset that accuracies are reported by."""
+    """Return a RewardBench row; the subset, or else the domain, is what accuracies are reported by.
+
+    Rows that were imported from such a file have their subset before their id, which is unique in its subset only.
+    """
     _strength, chosen, rejected = _chosen_and_rejected(row)
     better, worse = row["responses"] if strength_favours_first(row) else row["responses"][::-1]
+    subset = _metadata_text(row, "subset", "")
     return [
         {
-            "id": row["external_id"],
-            "subset": _metadata_text(row, "domain", "all"),
+            "id": row["external_id"].removeprefix(f"{subset}-") if subset else row["external_id"],
+            "subset": subset or _metadata_text(row, "domain", "all"),
             "prompt": prompt_text(row["messages"]),
             "chosen": chosen,
             "rejected": rejected,
@@ -306,71 +312,71 @@ FORMATS: dict[str, Format] = {
     "annotations": Format(
         annotations,
         _FROZEN,
-        "Everything: each label with its provenance, the consensus, and why a row is excluded.",
+        _("Everything: each label with its provenance, the consensus, and why a row is excluded."),
         True,
     ),
     "helpsteer2-preference": Format(
-        helpsteer2_preference, _HELPSTEER2, "HelpSteer2's preference rows with statements and elaborations.", True
+        helpsteer2_preference, _HELPSTEER2, _("HelpSteer2's preference rows with statements and elaborations."), True
     ),
     "helpsteer2-ratings": Format(
         helpsteer2_ratings,
         {**_RATED, **dict.fromkeys(HELPSTEER2_ATTRIBUTES, "int")},
-        "HelpSteer2's ratings: two consecutive rows per prompt.",
+        _("HelpSteer2's ratings: two consecutive rows per prompt."),
         True,
     ),
     "helpsteer2-disagreements": Format(
         helpsteer2_disagreements,
         {**_RATED, **{name: ["int"] for name in HELPSTEER2_ATTRIBUTES}},
-        "The ratings of every annotator as lists.",
+        _("The ratings of every annotator as lists."),
         True,
     ),
     "helpsteer3-preference": Format(
-        helpsteer3_preference, _HELPSTEER3, "HelpSteer3's preference rows with their domain and language.", True
+        helpsteer3_preference, _HELPSTEER3, _("HelpSteer3's preference rows with their domain and language."), True
     ),
     "trl-preference": Format(
-        trl_preference, _TEXT_PAIR, "TRL, OpenRLHF, NeMo RL: prompt, chosen and rejected as text."
+        trl_preference, _TEXT_PAIR, _("TRL, OpenRLHF, NeMo RL: prompt, chosen and rejected as text.")
     ),
     "trl-preference-conversational": Format(
         trl_preference_conversational,
         {"prompt": _MESSAGES, **_CONVERSATIONS},
-        "TRL: prompt, chosen and rejected as messages.",
+        _("TRL: prompt, chosen and rejected as messages."),
     ),
     "trl-preference-implicit": Format(
         trl_preference_implicit,
         {"chosen": "string", "rejected": "string", "margin": "float"},
-        "TRL: texts that begin with the prompt.",
+        _("TRL: texts that begin with the prompt."),
     ),
     "trl-preference-implicit-conversational": Format(
-        trl_preference_implicit_conversational, _CONVERSATIONS, "TRL's RewardTrainer: two whole conversations."
+        trl_preference_implicit_conversational, _CONVERSATIONS, _("TRL's RewardTrainer: two whole conversations.")
     ),
     "trl-unpaired": Format(
         trl_unpaired,
         {"prompt": "string", "completion": "string", "label": "bool"},
-        "TRL's KTO: one response a row, good or not.",
+        _("TRL's KTO: one response a row, good or not."),
     ),
     "trl-unpaired-conversational": Format(
         trl_unpaired_conversational,
         {"prompt": _MESSAGES, "completion": _MESSAGES, "label": "bool"},
-        "TRL's KTO with messages.",
+        _("TRL's KTO with messages."),
     ),
     "openrlhf": Format(
         trl_preference_conversational,
         {"prompt": _MESSAGES, **_CONVERSATIONS},
-        "OpenRLHF with --data.prompt_key prompt and --data.apply_chat_template.",
+        _("OpenRLHF with --data.prompt_key prompt and --data.apply_chat_template."),
     ),
     "nemo-rl": Format(
         nemo_rl,
         {"context": _MESSAGES, "completions": [{"rank": "int", "completion": _MESSAGES}]},
-        "NeMo RL: completions with their rank.",
+        _("NeMo RL: completions with their rank."),
     ),
     "rewardbench": Format(
         rewardbench,
         dict.fromkeys(("id", "subset", "prompt", "chosen", "rejected", "chosen_model", "rejected_model"), "string"),
-        "RewardBench's rows; the domain is the subset.",
+        _("RewardBench's rows; the domain is the subset."),
     ),
-    "mpo": Format(mpo, _MPO, "Mixed preference optimisation: messages, images and reference log-probabilities."),
+    "mpo": Format(mpo, _MPO, _("Mixed preference optimisation: messages, images and reference log-probabilities.")),
     "ratings-derived-preference": Format(
-        ratings_derived_preference, _TEXT_PAIR, "Pairs that the helpfulness ratings imply: a baseline.", True
+        ratings_derived_preference, _TEXT_PAIR, _("Pairs that the helpfulness ratings imply: a baseline."), True
     ),
 }
 

@@ -22,6 +22,7 @@ from apps.exports.formats import FORMATS
 from apps.exports.forms import SnapshotForm
 from apps.exports.models import Snapshot
 from apps.jobs.services import live_queues
+from apps.labeling.models import Consensus
 from apps.projects.access import SEES_RESULTS, get_membership, is_id
 from apps.projects.models import Project
 
@@ -105,6 +106,7 @@ def snapshot_diff(request: PageRequest, slug: str, snapshot_id: int) -> HttpResp
         "before": before,
         "after": after,
         "changes": first,
+        "statuses": Consensus.WORDS,
         "counts": dict(diff.counts),
         "hidden": sum(diff.counts.values()) - diff.counts["unchanged"] - len(first),
     }
@@ -135,7 +137,8 @@ def _snapshot_of(project: Project, snapshot_id: int) -> Snapshot:
 def _at_hand(manifest: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return (format, split, file) of the files that are asked for most, which the list links to."""
     names = [name.partition("/") for name in manifest.get("files", {}) if name.endswith(".jsonl")]
-    return [(name, file.removesuffix(".jsonl"), file) for name, _slash, file in names if name in AT_HAND]
+    found = [(name, file.removesuffix(".jsonl"), file) for name, _slash, file in names if name in AT_HAND]
+    return sorted(found, key=lambda each: (AT_HAND.index(each[0]), each[1]))
 
 
 def _formats(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -149,7 +152,7 @@ def _formats(manifest: dict[str, Any]) -> list[dict[str, Any]]:
             export_format,
             {
                 "name": export_format,
-                "summary": FORMATS[export_format].summary if export_format in FORMATS else "",
+                "summary": _(FORMATS[export_format].summary) if export_format in FORMATS else "",
                 "splits": {},
                 "left_out": manifest["left_out"].get(export_format, {}),
             },

@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from apps.core.errors import FieldError, InvalidInput
 from apps.imports.models import Import
@@ -21,7 +22,7 @@ FIELD_NAMES = {
     "reference": _("Reference answer"),
     "preference": _("Preference"),
     "justification": _("Justification"),
-    "annotator": _("Annotator"),
+    "annotator": pgettext_lazy("person", "Annotator"),
     "gold": _("Known answer"),
     "metadata": _("Metadata (columns, separated by commas)"),
 }

@@ -7,6 +7,7 @@ from django.core.paginator import Paginator
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.accounts.requests import PageRequest
@@ -25,6 +26,18 @@ from apps.projects.models import Membership, Project
 PAGE = 20
 SHOWN_FINDINGS = 100
 STOP_POLLING = 286
+COUNT_WORDS = {
+    "created": pgettext_lazy("rows of an import", "created"),
+    "updated": pgettext_lazy("rows of an import", "updated"),
+    "unchanged": pgettext_lazy("rows of an import", "unchanged"),
+    "rejected": pgettext_lazy("rows of an import", "rejected"),
+    "excluded": pgettext_lazy("rows of an import", "excluded"),
+    "duplicates": pgettext_lazy("rows of an import", "duplicates"),
+    "reversed": pgettext_lazy("rows of an import", "reversed"),
+    "contradictions": pgettext_lazy("rows of an import", "contradictions"),
+    "near_duplicates": pgettext_lazy("rows of an import", "near duplicates"),
+    "contaminated": pgettext_lazy("rows of an import", "contaminated"),
+}
 
 
 @signed_in
@@ -137,7 +150,7 @@ def _shown(membership: Membership, made: Import) -> dict[str, Any]:
     ended = made.job is None or made.job.finished
     always = {"created", "updated", "unchanged", "rejected"}
     counts = [
-        (name.replace("_", " "), made.counts[name])
+        (COUNT_WORDS[name], made.counts[name])
         for name in COUNTS
         if made.counts.get(name) or (name in always and name in made.counts)
     ]

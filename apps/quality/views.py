@@ -32,6 +32,7 @@ def quality(request: PageRequest, slug: str) -> HttpResponse:
         "stages": [found.agreement[stage] for stage in tables.STAGES],
         "share_rows": tables.share_rows(found.agreement),
         "coefficient_rows": tables.coefficient_rows(found.agreement),
+        "attributes": {attribute.name: attribute.label for attribute in membership.project.protocol.attributes},
         "columns": tables.COLUMNS,
         "page": page,
         "annotators": tables.annotator_rows(list(page)),

@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from apps.core.models import Created
 from apps.projects.models import Project
@@ -58,7 +59,7 @@ class WebhookDelivery(Created):
     """
 
     class State(models.TextChoices):
-        PENDING = "pending", _("Waiting")
+        PENDING = "pending", pgettext_lazy("a message", "Waiting")
         DELIVERED = "delivered", _("Delivered")
         FAILED = "failed", _("Failed")
 

@@ -1,5 +1,6 @@
 """Pages speak the chosen language or the browser's; what programs read is the same in every language."""
 
+import io
 import re
 
 import pytest
@@ -10,12 +11,19 @@ from django.utils import translation
 from playwright.sync_api import expect
 
 from apps.accounts.services import create_token
-from apps.exports.services import create_snapshot
+from apps.exports.services import create_snapshot, write_snapshot
+from apps.imports.services import start_import, start_import_of_items
 from apps.jobs.services import enqueue
 from apps.labeling.services import submit_annotation
 from apps.projects.models import GuidelineVersion
 from apps.reward_models.models import TrainingRun
+from apps.webhooks.events import JOB_FAILED
+from apps.webhooks.services import create_endpoint, send_test
 from tests.factories import ComparisonFactory, answer
+from tests.imports.rows import lines, row
+from tests.pages.test_import_pages import work
+from tests.quality.conftest import store
+from tests.quality.simulation import simulate
 
 GERMAN = {"HTTP_ACCEPT_LANGUAGE": "de-AT,de;q=0.9,en;q=0.5"}
 NUMBERS = re.compile(r'\b(?:points|x|y|x1|x2|y1|y2|cx|cy|r|width|height|viewBox|value|max|min|step)="([^"]*)"')
@@ -167,6 +175,14 @@ WORDS_OF_A_PAGE = """
 # What a page says in both languages is a name, or a text that nobody marked for translation.
 SAME_IN_BOTH = {"Tiebreak", "Tides", "anna", "Prompt", "@Response 1", "@Response 2", "Esc", "Enter"}
 
+SAME_ABOUT_DATA = {
+    *("mara", "items", "user", "Name two primes.", "Expected a list of messages, or a `prompt`."),  # as it was stored
+    *("annotations", "annotations:", "csv", "json", "jsonl", "messages", "mpo", "native", "openrlhf", "parquet"),
+    *("responses", "rewardbench", "train", "validation", "CSV", "CSV, gzip", "Parquet", "Fleiss’ κ"),
+    *("Bytes", "Format", "Labels", "Name", "Seed", "Snapshots", "Status", "Webhook", "Webhooks", "https://…"),
+}
+NAME = re.compile(r"\d|^\[|\w[._/-]\w|^[./]\w")
+
 
 @pytest.mark.django_db(transaction=True)
 def test_the_compare_page_has_no_english_left_in_german(annotator, project, open_page):
@@ -206,6 +222,47 @@ def test_what_stands_between_pairs_has_no_english_left_in_german(annotator, proj
     page.locator(".guideline-change button").click()
     compare_languages("queue/", ".empty")
     compare_languages("my-work/", ".work")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_pages_of_data_have_no_english_left_in_german(manager, project, open_page, live_server):
+    people = store(project, simulate(seed=11, habits=["honest"] * 5 + ["first"], pairs=60))
+    agreed = {"filters": {"agreement": {"status": ["agreed"]}}}
+    first, second = (
+        create_snapshot(project=project, body={"name": name, **body}, created_by=manager)
+        for name, body in (("1", {}), ("2", agreed))
+    )
+    write_snapshot(snapshot=first)
+    write_snapshot(snapshot=second)
+    by_manager = {"project": project, "created_by": manager}
+    planned = start_import(file_name="1.jsonl", stream=io.BytesIO(lines([row(), {}])), wait=True, **by_manager)
+    done = work(start_import_of_items(items=[row(), {}], **by_manager))
+    hook, _secret = create_endpoint(project=project, actor=manager, url="https://1.1.1.1/", events=[JOB_FAILED])
+    send_test(endpoint=hook)
+    page = open_page(manager, "/", bypass_csp=True)
+    for path in (
+        "quality/",
+        f"quality/annotators/{people[5].pk}/",
+        "imports/",
+        f"imports/{planned.pk}/",
+        f"imports/{done.pk}/",
+        "snapshots/",
+        f"snapshots/{first.pk}/",
+        f"snapshots/{first.pk}/diff/?with={second.pk}",
+        "webhooks/",
+        f"webhooks/{hook.pk}/",
+        "../../account/tokens/",
+    ):
+        said = []
+        for language in ("en", "de"):
+            page.context.add_cookies(
+                [{"name": settings.LANGUAGE_COOKIE_NAME, "value": language, "url": live_server.url}]
+            )
+            page.goto(f"/projects/tides/{path}")
+            said.append(set(page.evaluate(WORDS_OF_A_PAGE)))
+        looks_german(page, path)
+        same = {text.removesuffix(" · Tides · Tiebreak") for text in said[0] & said[1]}
+        assert {text for text in same if not NAME.search(text)} - SAME_IN_BOTH - SAME_ABOUT_DATA == set(), path
 
 
 def said_in_each_state(page, look=lambda page, state: None):
