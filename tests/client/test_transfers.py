@@ -7,10 +7,8 @@ import re
 from dataclasses import dataclass, field
 
 import pytest
-from django.urls import resolve
 
 import tiebreak
-from apps.api.problems import UnknownAddress
 from tests.client.conftest import QUICK, answering, row
 from tiebreak import Tiebreak, transfers
 
@@ -292,22 +290,9 @@ def test_the_address_of_an_upload_is_only_a_path(small_parts, big, token):
     assert len(tus.content) == big.stat().st_size
 
 
-def has_uploads() -> bool:
-    return resolve("/api/v1/projects/tides/uploads/").func.view_class is not UnknownAddress
-
-
-def test_without_resumable_uploads_a_large_file_goes_in_one_request(client, worker, big, small_parts):
-    if has_uploads():
-        pytest.skip("the server has the uploads route: the test below is the one")
-    job = client.wait(client.import_file("tides", big), timeout=30)
-    assert job.result["created"] == 100
-
-
 def test_a_large_file_is_uploaded_to_the_product_through_a_network_that_breaks(
     small_parts, big, proxy, shaky, client, worker
 ):
-    if not has_uploads():
-        pytest.skip("uploads route missing")
     proxy.up = lambda number: 7_000 if number in {2, 4} else None
     said = []
     job = client.wait(shaky.import_file("tides", big, progress=lambda *each: said.append(each)), timeout=30)
