@@ -35,9 +35,10 @@ class KnownParameters(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         """Let everything known through; raise InvalidInput for the rest."""
         values = request.query_params
-        if not values or not hasattr(view, str(request.method).lower()):
+        method = str(request.method)
+        if not values or not hasattr(view, method.lower()):
             return True
-        known = known_parameters(type(view), "GET" if request.method == "HEAD" else str(request.method))
+        known = known_parameters(type(view), "GET" if method == "HEAD" and hasattr(view, "get") else method)
         unknown = sorted(set(values) - known.names)
         if unknown:
             listed = f"known are {', '.join(sorted(known.names))}" if known.names else "it takes none"

@@ -12,7 +12,9 @@ from rest_framework.views import APIView
 from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import ListView
 from apps.core.file_replies import StoredFile, file_reply
+from apps.core.selection import selected_fields
 from apps.exports import services
+from apps.exports.diff import PARTS
 from apps.exports.encodings import ENCODINGS
 from apps.exports.models import Snapshot
 from apps.exports.serializers import DiffSerializer, ManifestSerializer, NewSnapshotSerializer, SnapshotSerializer
@@ -145,4 +147,5 @@ class SnapshotDiff(APIView):
             get_owned(request.user, Snapshot.objects.all(), each, *SEES_RESULTS) for each in (id, other_id)
         )
         diff = services.diff_snapshots(before=before, after=after)
-        return StreamingHttpResponse(diff.stream(), content_type="application/json")
+        wanted = selected_fields(request._request) or PARTS
+        return StreamingHttpResponse(diff.stream(wanted), content_type="application/json")

@@ -1,7 +1,7 @@
 """What changed between two snapshots: both list their comparisons in the order of external ids, so one pass will do."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import orjson
@@ -9,6 +9,7 @@ import orjson
 from apps.core.artifacts import artifact_storage
 
 Change = dict[str, Any]
+PARTS = ("changes", "counts")
 KINDS = ("added", "removed", "changed", "unchanged")
 _END = (None, b"")
 
@@ -43,14 +44,21 @@ class Diff:
                     yield self._change("changed", old, new)
                     (one, old), (other, new) = next(left, _END), next(right, _END)
 
-    def stream(self) -> Iterator[bytes]:
-        """Yield one JSON object piece by piece: `changes`, one per line, and then their `counts`."""
-        yield b'{"changes": ['
-        separator = b"\n"
-        for change in self.changes():
-            yield separator + orjson.dumps(change)
-            separator = b",\n"
-        yield b'\n], "counts": ' + orjson.dumps(dict(self.counts)) + b"}\n"
+    def stream(self, wanted: Collection[str] = PARTS) -> Iterator[bytes]:
+        """Yield one JSON object piece by piece: `changes`, one per line, and then their `counts`; or one of the two."""
+        yield b"{"
+        if "changes" in wanted:
+            yield b'"changes": ['
+            separator = b"\n"
+            for change in self.changes():
+                yield separator + orjson.dumps(change)
+                separator = b",\n"
+            yield b"\n]"
+        else:
+            deque(self.changes(), maxlen=0)  # reads on and keeps nothing: counting is what it is read for
+        if "counts" in wanted:
+            yield (b", " if "changes" in wanted else b"") + b'"counts": ' + orjson.dumps(dict(self.counts))
+        yield b"}\n"
 
     def _change(self, kind: str, old: bytes | None, new: bytes | None) -> Change:
         self.counts[kind] += 1

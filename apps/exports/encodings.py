@@ -8,7 +8,6 @@ JSON lines, and text in Parquet and CSV.
 import gzip
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,13 +15,14 @@ from typing import Any
 
 import orjson
 
+from apps.core.spreadsheets import formula_safe
+
 Row = dict[str, Any]
 Column = str | list[Any] | dict[str, Any]
 ROW_GROUP = 1000
 ROW_GROUP_CHARACTERS = 8_000_000
 GZIP_LEVEL = 6
 COPY_BYTES = 1 << 20
-_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
 def dumps(value: Any) -> bytes:
@@ -31,18 +31,6 @@ def dumps(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def formula_safe(text: str) -> str:
-    """Return a text as a spreadsheet shows it instead of running it (OWASP, CSV injection).
-
-    An apostrophe goes before every text that begins like a formula, also behind apostrophes of its own, so that
-    taking one away from what matches gives back the text.
-
-    >>> formula_safe("=1+1"), formula_safe("'=1+1"), formula_safe("plain")
-    ("'=1+1", "''=1+1", 'plain')
-    """
-    return f"'{text}" if _FORMULA.match(text) else text
 
 
 class HashedFile:

@@ -189,13 +189,17 @@ def nemo_rl(row: Row) -> list[Row]:
 
 
 def rewardbench(row: Row) -> list[Row]:
-    """Return a RewardBench row; the domain is the subset that accuracies are reported by."""
+    """Return a RewardBench row; the subset, or else the domain, is what accuracies are reported by.
+
+    Rows that were imported from such a file have their subset before their id, which is unique in its subset only.
+    """
     _strength, chosen, rejected = _chosen_and_rejected(row)
     better, worse = row["responses"] if strength_favours_first(row) else row["responses"][::-1]
+    subset = _metadata_text(row, "subset", "")
     return [
         {
-            "id": row["external_id"],
-            "subset": _metadata_text(row, "domain", "all"),
+            "id": row["external_id"].removeprefix(f"{subset}-") if subset else row["external_id"],
+            "subset": subset or _metadata_text(row, "domain", "all"),
             "prompt": prompt_text(row["messages"]),
             "chosen": chosen,
             "rejected": rejected,

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from django.contrib.auth.hashers import make_password
 
@@ -12,11 +13,13 @@ from apps.imports.rows import BadRow, ImportedAnnotation, ImportedPair
 from apps.labeling.consensus import settle_new
 from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
 from apps.projects.models import Membership, Project
-from apps.projects.protocol import Protocol
+from apps.projects.protocol import UNSAFE, Protocol
 from apps.prompts.models import canonical_json, json_hash
 
 Stored = Mapping[int, Mapping[str, str]]
 """Comparison → annotator's name → hash of the label that is stored."""
+_NOW = datetime.max.replace(tzinfo=UTC)
+"""Stands for the time of the import, which comes after every time that a file may name."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,21 @@ def stored_labels(comparison_ids: Collection[int]) -> Stored:
 
 
 def fresh_labels(pair: ImportedPair, stored: Mapping[str, str]) -> list[ImportedAnnotation]:
-    """Return the labels that are not there yet; raise BadRow for one that says something else than the stored one."""
+    """Return the labels that are not there yet, in the order in which they were given, which consensus goes by.
+
+    Raises BadRow for one that says something else than the stored one.
+    """
     for index, label in enumerate(pair.annotations):
         if label.annotator in stored and stored[label.annotator] != label_hash(label):
             raise BadRow(f"/annotations/{index}", f"{label.annotator!r} has another label for this comparison already.")
-    return [label for label in pair.annotations if label.annotator not in stored]
+    fresh = [label for label in pair.annotations if label.annotator not in stored]
+    return sorted(fresh, key=lambda label: label.submitted_at or _NOW)
 
 
 def stage_labels(
     staged: staging.Staged, labels: list[tuple[int, ImportedAnnotation]], people: People
 ) -> dict[int, list[tuple[int, int | None]]]:
-    """Stage labels as submitted assignments, in the order of the file; return the votes of each comparison."""
+    """Stage labels as submitted assignments, in their order; return the votes of each comparison."""
     votes: dict[int, list[tuple[int, int | None]]] = defaultdict(list)
     annotations = staging.draw_ids(Annotation, len(labels))
     assignments = staging.draw_ids(Assignment, len(labels))
@@ -119,6 +126,12 @@ def stage_labels(
                 label.justification,
                 label.active_seconds,
                 label_hash(label),
+                label.swapped,
+                *(canonical_json(names) if names else "[]" for names in label.problems),
+                any(UNSAFE in names for names in label.problems),
+                label.confidence,
+                label.pasted_characters,
+                label.submitted_at,
             )
         )
     return votes
@@ -148,4 +161,7 @@ def stage_consensus(
 
 def label_hash(label: ImportedAnnotation) -> str:
     """Return the hash under which a label is stored."""
-    return json_hash([label.preference, label.ratings, label.justification])
+    chosen: list[object] = [label.preference, label.ratings, label.justification]
+    if any(label.problems) or label.confidence is not None:
+        chosen += [label.problems, label.confidence]
+    return json_hash(chosen)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from django.http import StreamingHttpResponse
 
+from apps.core.spreadsheets import formula_safe
 from apps.imports.models import Finding, Import
 
 COLUMNS = ("line", "kind", "field", "reason", "external_id")
 FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 CHUNK = 2000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def report_of(made: Import, wanted: str) -> StreamingHttpResponse:
@@ -21,11 +21,6 @@ def report_of(made: Import, wanted: str) -> StreamingHttpResponse:
     response = StreamingHttpResponse(lines, content_type=FORMATS[wanted])
     response["Content-Disposition"] = f'attachment; filename="import-{made.pk}.{wanted}"'
     return response
-
-
-def harmless(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula (OWASP: CSV injection)."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def _rows(made: Import) -> Iterator[tuple[int, str, str, str, str]]:
@@ -46,5 +41,5 @@ def _csv(made: Import) -> Iterator[str]:
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
-        writer.writerow([line, *(harmless(cell) for cell in cells)])
+        writer.writerow([line, *(formula_safe(cell) for cell in cells)])
     yield buffer.getvalue()

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -13,6 +14,8 @@ from apps.prompts.models import json_hash
 
 MAX_RESPONSES = 8
 MAX_ANNOTATIONS = 50
+MAX_PROBLEMS = 100
+MAX_CONFIDENCE = 7
 ROLES = ("system", "user", "assistant")
 NATIVE_FIELDS = (
     "external_id",
@@ -37,13 +40,21 @@ class BadRow(Exception):
 
 @dataclass(frozen=True)
 class ImportedAnnotation:
-    """A label that came along; `preference` is None for neither valid, and 0 is a tie."""
+    """A label that came along; `preference` is None for neither valid, and 0 is a tie.
+
+    What follows the ratings is how it was given, where the source says so: our own `annotations` files do.
+    """
 
     annotator: str
     preference: int | None
     justification: str
     ratings: tuple[dict[str, int], dict[str, int]]
-    active_seconds: int | None
+    active_seconds: int | None = None
+    problems: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    confidence: int | None = None
+    swapped: bool = False
+    pasted_characters: int | None = None
+    submitted_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -221,7 +232,59 @@ def _annotation(item: object, pointer: str) -> ImportedAnnotation:
         justification=justification,
         ratings=(_side(ratings[0], f"{pointer}/ratings/0"), _side(ratings[1], f"{pointer}/ratings/1")),
         active_seconds=seconds,
+        problems=_problems(item.get("problems"), f"{pointer}/problems"),
+        confidence=_confidence(item.get("confidence"), f"{pointer}/confidence"),
+        swapped=_swapped(item.get("shown_order"), f"{pointer}/shown_order"),
+        pasted_characters=_pasted(item.get("paste_share"), len(justification), f"{pointer}/paste_share"),
+        submitted_at=_moment(item.get("submitted_at"), f"{pointer}/submitted_at"),
     )
+
+
+def _problems(value: object, pointer: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if value is None:
+        return (), ()
+    if not isinstance(value, list) or len(value) != 2:
+        raise BadRow(pointer, "Expected two lists, one for each response.")
+    for side in value:
+        if not isinstance(side, list) or len(side) > MAX_PROBLEMS:
+            raise BadRow(pointer, f"Expected two lists of at most {MAX_PROBLEMS} names.")
+        if not all(isinstance(name, str) and 0 < len(name) <= 80 for name in side):
+            raise BadRow(pointer, "Expected names of 1 to 80 characters.")
+    return tuple(value[0]), tuple(value[1])
+
+
+def _confidence(value: Any, pointer: str) -> int | None:
+    if value is not None and not (is_whole(value) and 1 <= value <= MAX_CONFIDENCE):
+        raise BadRow(pointer, f"Expected a whole number from 1 to {MAX_CONFIDENCE}, or null.")
+    return None if value is None else int(value)
+
+
+def _swapped(value: object, pointer: str) -> bool:
+    if value not in (None, [1, 2], [2, 1]):
+        raise BadRow(pointer, "Expected [1, 2] or [2, 1], or null.")
+    return value == [2, 1]
+
+
+def _pasted(share: Any, characters: int, pointer: str) -> int | None:
+    """Return how many characters a share stands for: from those it comes out as the same number again."""
+    if share is None:
+        return None
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise BadRow(pointer, "Expected a number from 0 to 1, or null.")
+    return round(share * max(1, characters))
+
+
+def _moment(value: object, pointer: str) -> datetime | None:
+    """Return when a label was given; nobody gives one in the future, or did before there were computers to use."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or moment.year < 1970 or moment > datetime.now(UTC):
+        raise BadRow(pointer, "Expected a time with its zone, such as 2026-05-31T12:00:00Z, from 1970 until now.")
+    return moment.astimezone(UTC)
 
 
 def _side(side: object, pointer: str) -> dict[str, int]:

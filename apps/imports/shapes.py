@@ -5,6 +5,7 @@ dataset formats, RewardBench's (arXiv 2403.13787, 2506.01937). Released labels h
 what stands first in one row and in the next need not be the same person.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any
 
 from apps.core.errors import FieldError, InvalidInput
 from apps.core.json_values import is_whole
-from apps.imports.rows import NATIVE_FIELDS, BadRow, ImportedPair, parse_row
+from apps.imports.rows import NATIVE_FIELDS, BadRow, ImportedPair, parse_row, storable
 
 Row = dict[str, Any]
 Unit = tuple[int, list[ImportedPair] | BadRow]
@@ -22,7 +23,7 @@ NEITHER_CODE = -100
 PEEK_ROWS = 100
 MAX_COMPLETIONS = 64
 RATINGS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-_TURN = re.compile(r"\n*<extra_id_1>(System|User|Assistant)\n")
+_TURN = re.compile(r"(?:^|\n)<extra_id_1>(System|User|Assistant)\n")
 _HH_TURN = re.compile(r"\n*(Human|Assistant): ?")
 
 
@@ -201,6 +202,39 @@ def _preference(value: Any, pointer: str) -> int | str:
 
 def _native(row: Row) -> list[Row]:
     return [row]
+
+
+def as_json_lines(row: Row) -> Row:
+    """Return a row of our own Parquet files, in which what may have any shape is text, as it is in JSON lines."""
+    if not isinstance(row.get("metadata"), str):
+        return row
+    labels = row.get("annotations") or []
+    read = {**row, "metadata": _read(row["metadata"], "/metadata")}
+    if isinstance(labels, list):
+        read["annotations"] = [_read_label(label, f"/annotations/{place}") for place, label in enumerate(labels)]
+    checked = storable(read)
+    if isinstance(checked, BadRow):
+        raise checked
+    return read
+
+
+def _read_label(label: Any, pointer: str) -> Any:
+    if not isinstance(label, dict):
+        return label
+    ratings, preference = label.get("ratings"), label.get("preference")
+    if isinstance(ratings, list):
+        ratings = [_read(side, f"{pointer}/ratings") for side in ratings]
+    if isinstance(preference, str) and preference != "neither":
+        preference = _read(preference, f"{pointer}/preference")
+    return {**label, "ratings": ratings, "preference": preference}
+
+
+def _read(value: Any, pointer: str) -> Any:
+    """Return what a text says in JSON; other values are what they are."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError) as error:
+        raise BadRow(pointer, "Expected JSON in this text.") from error
 
 
 def _helpsteer2_preference(row: Row) -> list[Row]:
@@ -549,7 +583,7 @@ def _checked(row: Row, shape: Shape) -> list[ImportedPair] | BadRow:
     """Return the comparisons of a row, or why there are none, in the words of its source."""
     try:
         if shape.name == "native":
-            return parse_row(row)
+            return parse_row(as_json_lines(row))
         try:
             converted = shape.convert(row)
         except KeyError as missing:

@@ -25,7 +25,8 @@ _TABLES = {
     " metadata jsonb, gold smallint",
     "staged_label": "id bigint, assignment_id bigint, comparison_id bigint, annotator_id bigint, neither boolean,"
     " preference smallint, ratings_1 jsonb, ratings_2 jsonb, justification text, active_seconds integer,"
-    " answer_hash text",
+    " answer_hash text, swapped boolean, problems_1 jsonb, problems_2 jsonb, unsafe boolean, confidence smallint,"
+    " pasted_characters integer, submitted_at timestamptz",
     "staged_consensus": "comparison_id bigint, status text, preference smallint, excluded_reason text, spread smallint,"
     " kept jsonb, annotation_count smallint, rule text, settled boolean",
 }
@@ -229,7 +230,7 @@ _INSERTS: dict[str, tuple[type[models.Model], str, Mapping[str, str]]] = {
             "comparison_id": "comparison_id",
             "annotator_id": "annotator_id",
             "state": "'submitted'",
-            "swapped": "false",
+            "swapped": "swapped",
             "drawn": "'imported'",
             "guideline_version_id": "%(guideline)s",
             "lease_expires_at": "now()",
@@ -241,9 +242,8 @@ _INSERTS: dict[str, tuple[type[models.Model], str, Mapping[str, str]]] = {
         {
             "project_id": "%(project)s",
             "guideline_version_id": "%(guideline)s",
-            "swapped": "false",
             "imported": "true",
-            "submitted_at": "now()",
+            "submitted_at": "coalesce(submitted_at, now())",
             **{
                 name: name
                 for name in (
@@ -258,6 +258,12 @@ _INSERTS: dict[str, tuple[type[models.Model], str, Mapping[str, str]]] = {
                     "justification",
                     "active_seconds",
                     "answer_hash",
+                    "swapped",
+                    "problems_1",
+                    "problems_2",
+                    "unsafe",
+                    "confidence",
+                    "pasted_characters",
                 )
             },
         },

@@ -1,4 +1,8 @@
-"""REST: webhooks, their log and replay. For managers."""
+"""REST: webhooks, their log and replay. For managers.
+
+A webhook carries news away for as long as it stands, whatever becomes of the token that made it. So making one, changing
+one and a new secret need a token with the scope admin.
+"""
 
 from typing import Any
 
@@ -8,7 +12,7 @@ from rest_framework import status
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.accounts.api_views import SignedInRequest
+from apps.accounts.api_views import SignedInRequest, require_admin
 from apps.core.api_views import Filter, ListView
 from apps.projects.access import Role, get_owned, get_project
 from apps.webhooks import services
@@ -34,8 +38,9 @@ class WebhookList(ListView):
 
     @extend_schema(request=NewWebhookSerializer, responses={201: WebhookWithSecretSerializer})
     def post(self, request: SignedInRequest, slug: str) -> Response:
-        """Send events to an address; the reply has the secret that signs them, which is not shown again."""
+        """Send events to an address; the reply has the secret that signs them, once. Needs the scope admin."""
         project = get_project(request.user, slug, Role.MANAGER)
+        require_admin(request, "Making a webhook")
         body = NewWebhookSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         endpoint, secret = services.create_endpoint(project=project, actor=request.user, **body.validated_data)
@@ -52,8 +57,9 @@ class WebhookDetail(APIView):
 
     @extend_schema(request=WebhookChangesSerializer, responses=WebhookSerializer)
     def patch(self, request: SignedInRequest, slug: str, id: str) -> Response:
-        """Change a webhook. Switching it off ends what waits; switching it on forgets earlier failures."""
+        """Change a webhook. Off ends what waits, on again forgets earlier failures. Needs the scope admin."""
         endpoint = _endpoint(request, slug, id)
+        require_admin(request, "Changing a webhook")
         body = WebhookChangesSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         changed = services.change_endpoint(endpoint=endpoint, actor=request.user, **body.validated_data)
@@ -81,8 +87,10 @@ class WebhookRotate(APIView):
 
     @extend_schema(request=None, responses=WebhookWithSecretSerializer)
     def post(self, request: SignedInRequest, slug: str, id: str) -> Response:
-        """Replace the secret; for 24 hours messages carry a signature of the earlier one, too."""
-        endpoint, secret = services.rotate_secret(endpoint=_endpoint(request, slug, id), actor=request.user)
+        """Replace the secret; messages carry a signature of the earlier one for 24 h, too. Needs the scope admin."""
+        endpoint = _endpoint(request, slug, id)
+        require_admin(request, "A new secret")
+        endpoint, secret = services.rotate_secret(endpoint=endpoint, actor=request.user)
         return _with_secret(endpoint, secret)
 
 

@@ -45,6 +45,7 @@ BOUNDED = settings(
     phases=[Phase.generate] if not EXAMPLES else [Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
 )
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 pytestmark = pytest.mark.django_db
 
 
@@ -77,6 +78,7 @@ def known_parts(path: str, world: World) -> dict[str, str]:
         ("slug", "slug"),
         ("username", "path"),
         ("id", "str"),
+        ("other_id", "str"),
         ("export_format", "str"),
         ("file", "str"),
     ):

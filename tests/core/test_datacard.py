@@ -1,23 +1,13 @@
 """Figures of labels by hand and against published ones; the card says them."""
 
 import csv
-from collections import Counter, defaultdict
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from worker.core.datacard import (
-    Agreement,
-    Labeled,
-    LabelFigures,
-    Vote,
-    interval,
-    krippendorff_alpha,
-    nominal,
-    ordinal,
-    wilson_interval,
-)
+from worker.core.datacard import Agreement, Labeled, LabelFigures, Vote
 
 VOTES = Path("../shared/data/agreement_helpsteer2_votes.csv")
 WHEN = datetime(2026, 11, 27, tzinfo=UTC)
@@ -31,40 +21,43 @@ def labeled(*votes, status="agreed", preference=1, second_is_longer=None):
     return Labeled(votes, status, preference, second_is_longer)
 
 
+def agreement(patterns):
+    counted = Agreement()
+    counted.add(patterns)
+    return counted.to_dict()
+
+
 @pytest.mark.skipif(not VOTES.exists(), reason="needs ../shared/data/agreement_helpsteer2_votes.csv")
-@pytest.mark.parametrize(("metric", "alpha"), [(nominal, 0.350200), (ordinal, 0.722759), (interval, 0.705977)])
-def test_alpha_is_the_published_one(metric, alpha):
+def test_alpha_is_the_published_one():
     """Of 58 votes on 18 pairs of HelpSteer2; the data's README has the figures."""
     units = defaultdict(list)
     with VOTES.open() as lines:
         for row in csv.DictReader(lines):
             units[row["external_id"]].append(int(row["strength"]))
-    patterns = Counter(tuple(values) for values in units.values())
-    assert krippendorff_alpha(patterns, metric) == pytest.approx(alpha, abs=5e-7)
+    assert agreement(map(tuple, units.values()))["alpha_ordinal"] == 0.722759
 
 
-def test_alpha_of_four_units_by_hand():
+def test_alpha_of_four_units_by_hand_leaves_out_who_found_neither_valid():
     """Units 11, 11, 22, 12: observed disagreement 2/8, expected (5*3 + 3*5)/(8*7); alpha = 1 − 0.25 / (30/56)."""
-    units = Counter([(1, 1), (1, 1), (2, 2), (1, 2)])
-    assert krippendorff_alpha(units, nominal) == pytest.approx(1 - 0.25 / (30 / 56))
+    units = [(1, 1), (1, None, 1), (2, 2), (2, 1), (3, None)]
+    assert agreement(units)["alpha_ordinal"] == pytest.approx(1 - 0.25 / (30 / 56), abs=5e-7)
 
 
-@pytest.mark.parametrize("units", [{}, {(1,): 9}, {(2, 2): 5}])
+@pytest.mark.parametrize("units", [[], [(1,)] * 9, [(2, 2)] * 5, [(None, None)]])
 def test_alpha_of_nothing_that_varies_is_none(units):
-    assert krippendorff_alpha(Counter(units), ordinal) is None
+    assert agreement(units)["alpha_ordinal"] is None
 
 
-def test_wilson_interval_by_hand():
-    """8 of 10 at z = 2: centre (0.8 + 0.2) / 1.4, half-width 2 / 1.4 * sqrt(0.016 + 0.01)."""
-    low, high = wilson_interval(8, 10, z=2)
-    assert (low, high) == pytest.approx((1 / 1.4 - 2 / 1.4 * 0.026**0.5, 1 / 1.4 + 2 / 1.4 * 0.026**0.5))
+def test_a_share_has_wilsons_interval():
+    """8 of 10: centre (0.8 + z²/20) / (1 + z²/10), half-width z / (1 + z²/10) * sqrt(0.016 + z²/400), z = 1.96."""
+    share = agreement([(1, 1)] * 8 + [(1, 2)] * 2)["same_preference"]
+    assert share == {"count": 8, "n": 10, "share": 0.8, "interval": [0.490162, 0.943318]}
+    assert agreement([(1,)])["same_preference"] == {"count": 0, "n": 0, "share": None, "interval": None}
 
 
 def test_pairs_of_votes_are_counted_once_each():
     """Votes 2, 2, -1 have one equal pair of three; neither and neither agree, neither and 1 do not."""
-    agreement = Agreement()
-    agreement.add([(2, 2, -1), (None, None), (None, 1), (3,)])
-    figures = agreement.to_dict()
+    figures = agreement([(2, 2, -1), (None, None), (None, 1), (3,)])
     assert figures["comparisons"] == 3
     assert (figures["same_preference"]["count"], figures["same_preference"]["n"]) == (2, 5)
     assert (figures["same_side"]["count"], figures["same_side"]["n"]) == (2, 5)
@@ -78,9 +71,9 @@ def test_before_counts_all_labels_and_after_the_kept_ones_of_settled_comparisons
             labeled(vote(3), vote(-3), status="excluded", preference=None),
         ]
     )
-    agreement = figures.to_dict()["agreement"]
-    assert (agreement["raw"]["same_side"]["count"], agreement["raw"]["same_side"]["n"]) == (1, 4)
-    assert (agreement["kept"]["same_side"]["count"], agreement["kept"]["same_side"]["n"]) == (1, 1)
+    figures = figures.to_dict()["agreement"]
+    assert (figures["raw"]["same_side"]["count"], figures["raw"]["same_side"]["n"]) == (1, 4)
+    assert (figures["kept"]["same_side"]["count"], figures["kept"]["same_side"]["n"]) == (1, 1)
 
 
 def test_position_counts_what_was_shown_first_and_length_the_longer_response():

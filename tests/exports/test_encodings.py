@@ -8,7 +8,8 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from apps.exports.encodings import ROW_GROUP, WRITERS, HashedFile, formula_safe, gzip_file
+from apps.core.spreadsheets import formula_safe
+from apps.exports.encodings import ROW_GROUP, WRITERS, HashedFile, gzip_file
 from apps.exports.formats import FORMATS
 from tests.exports.rows import annotation, frozen
 from tests.hostile_texts import HOSTILE

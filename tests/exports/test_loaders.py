@@ -2,14 +2,12 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 datasets = pytest.importorskip("datasets")
 
 from django.core.management import call_command  # noqa: E402
@@ -21,6 +19,13 @@ from tests.imports.test_imports import load, row  # noqa: E402
 
 pytestmark = pytest.mark.django_db
 SPLITS = {"train": 0.5, "validation": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """Look for nothing on the hub. Not through the environment: other tests start processes, which inherit it."""
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
 @pytest.fixture

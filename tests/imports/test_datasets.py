@@ -31,8 +31,12 @@ except DatasetUnavailable as error:
 
 def read(dataset, endpoint, home):
     """Read a dataset in a process of its own, as a worker with this HF_ENDPOINT."""
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    environment = {name: value for name, value in environment.items() if "proxy" not in name.lower()}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if "proxy" not in name.lower() and not name.startswith(("HF_", "HUGGING"))
+    }
+    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
     command = [sys.executable, "-c", _READ, json.dumps(dataset)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]

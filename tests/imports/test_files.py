@@ -12,7 +12,6 @@ import pytest
 from apps.core.errors import InvalidInput
 from apps.imports import files, parquet
 from apps.imports.files import rows_of
-from apps.imports.reports import harmless
 from apps.imports.rows import BadRow
 from apps.imports.services import start_import
 from apps.labeling.models import Annotation
@@ -215,7 +214,7 @@ def test_formulas_in_a_csv_are_kept_as_text_and_neutralised_in_ours(project, tmp
         "=cmd|' /C calc'!A0",
         "-2",
     )
-    assert [harmless(cell) for cell in ("=1", "+1", "-1", "@x", "\tx", "x=1")] == [
+    assert [formula_safe(cell) for cell in ("=1", "+1", "-1", "@x", "\tx", "x=1")] == [
         "'=1",
         "'+1",
         "'-1",

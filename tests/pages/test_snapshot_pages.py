@@ -81,7 +81,10 @@ def test_every_file_of_every_format_can_be_downloaded_and_has_its_hash(as_user, 
 
 
 def test_the_list_leads_to_the_files_as_well(as_user, manager, snapshot):
-    assert f'href="{PATH}{snapshot.pk}/trl-preference/train.jsonl"' in as_user(manager).get(PATH).content.decode()
+    html = as_user(manager).get(PATH).content.decode()
+    assert f'href="{PATH}{snapshot.pk}/trl-preference/train.jsonl"' in html
+    named = re.findall(r'<div class="nowrap">([\w-]+):', html)
+    assert named == ["annotations", "helpsteer2-preference", "trl-preference"]  # once each, with all its splits
 
 
 @pytest.mark.parametrize("file", ["trl-preference/test", "nonsense/train", "trl-preference/.."])

@@ -12,7 +12,7 @@ HOOKS = "projects/tides/webhooks/"
 
 @pytest.fixture
 def api(manager):
-    return Api(manager)
+    return Api(manager, scope="admin")
 
 
 @pytest.fixture
@@ -101,6 +101,17 @@ def test_others_of_the_project_are_refused(request, made, who):
     for address in (f"{path}test/", f"{path}rotate/", f"webhook-deliveries/{delivery.pk}/replay/"):
         problem(api.post(address), 403)
     problem(api.get(f"{path}deliveries/"), 403)
+
+
+def test_a_token_that_may_only_write_cannot_have_events_sent_anywhere_new(manager, made):
+    api = Api(manager, scope="write")
+    path = f"{HOOKS}{made['id']}/"
+    body = {"url": "https://evil.example/", "events": ["job.failed"]}
+    refused = (api.post(HOOKS, body), api.call("PATCH", path, body), api.post(f"{path}rotate/"))
+    assert all("needs a token with the scope admin" in problem(reply, 403)["detail"] for reply in refused)
+    assert [row["url"] for row in api.get(HOOKS).json()["results"]] == [made["url"]]
+    sent = api.post(f"{path}test/")
+    assert (sent.status_code, api.call("DELETE", path).status_code) == (202, 204)
 
 
 def test_strangers_find_nothing(made, stranger):

@@ -1,22 +1,23 @@
 """What a dataset says about itself: figures of its labels, and a data card in Hugging Face's format.
 
 Everything is computed from the frozen rows, so that a card describes its snapshot and not the project of today.
-Krippendorff's alpha: K. Krippendorff, Content Analysis, 4th ed., ch. 12, with his ordinal metric; Wilson's intervals.
 """
 
 import json
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import combinations
 from typing import Any, NamedTuple
 
+import numpy as np
 import yaml
 
-NEITHER = "neither"
-Metric = Callable[[int, int, Mapping[int, float]], float]
+from worker.core.agreement import Votes, krippendorff_alpha
+from worker.core.shares import share_of
+
+PREFERENCES = (-3, -2, -1, 0, 1, 2, 3, None)
+"""What a vote can be; None is neither valid."""
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
@@ -41,28 +42,6 @@ class Labeled(NamedTuple):
     second_is_longer: bool | None
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share of `n` cases with its 95 % interval."""
-
-    count: int
-    n: int
-
-    def __add__(self, other: "Share") -> "Share":
-        return Share(self.count + other.count, self.n + other.n)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return count, n, share and interval; the latter two are null without a case."""
-        if self.n == 0:
-            return {"count": 0, "n": 0, "share": None, "interval": None}
-        return {
-            "count": self.count,
-            "n": self.n,
-            "share": round(self.count / self.n, 6),
-            "interval": [round(bound, 6) for bound in wilson_interval(self.count, self.n)],
-        }
-
-
 @dataclass
 class Agreement:
     """How far votes on the same comparison agree: from a count of each pattern of votes, so in constant memory."""
@@ -75,22 +54,23 @@ class Agreement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the pairs of votes that agree exactly and on the side, and alpha of the numbers."""
-        pairs = same = same_side = 0
-        for votes, count in self.patterns.items():
-            for one, other in combinations(votes, 2):
-                pairs += count
-                same += count * (one == other)
-                same_side += count * (_side(one) == _side(other))
-        numbers: Counter[tuple[int, ...]] = Counter()
-        for votes, count in self.patterns.items():
-            numbers[tuple(vote for vote in votes if vote is not None)] += count
-        alpha = krippendorff_alpha(numbers, ordinal)
+        votes = self._votes()
+        alpha, pairs = krippendorff_alpha(votes, "ordinal"), _pairs(votes.rows.sum(axis=1), votes)
         return {
-            "comparisons": sum(count for votes, count in self.patterns.items() if len(votes) > 1),
-            "same_preference": Share(same, pairs).to_dict(),
-            "same_side": Share(same_side, pairs).to_dict(),
+            "comparisons": votes.paired().units,
+            "same_preference": _share(_equal_pairs(votes), pairs),
+            "same_side": _share(_equal_pairs(votes.by_side()), pairs),
             "alpha_ordinal": None if alpha is None else round(alpha, 6),
         }
+
+    def _votes(self) -> Votes:
+        """Return the patterns as counts per preference, in an order that does not depend on that of the rows."""
+        counted: Counter[tuple[int, ...]] = Counter()
+        for votes, count in self.patterns.items():
+            counted[tuple([votes.count(value) for value in PREFERENCES])] += count
+        rows = np.array(sorted(counted), dtype=np.int64).reshape(-1, len(PREFERENCES))
+        times = np.array([counted[row] for row in sorted(counted)], dtype=np.int64)
+        return Votes(rows, times, PREFERENCES)
 
 
 @dataclass
@@ -104,8 +84,8 @@ class LabelFigures:
     labels_each: Counter[int] = field(default_factory=Counter)
     annotators: Counter[str] = field(default_factory=Counter)
     imported: int = 0
-    first_shown: Share = field(default_factory=lambda: Share(0, 0))
-    longer: Share = field(default_factory=lambda: Share(0, 0))
+    first_shown: Counter[bool] = field(default_factory=Counter)
+    longer: Counter[bool] = field(default_factory=Counter)
     earliest: datetime | None = None
     latest: datetime | None = None
 
@@ -126,16 +106,18 @@ class LabelFigures:
         self.annotators.update([vote.annotator for vote in votes])
         self.imported += sum([vote.imported for vote in votes])
         # Nobody knows in which order other tools showed the responses.
-        here = [(vote.preference > 0) == vote.swapped for vote in votes if vote.preference and not vote.imported]
-        self.first_shown += Share(sum(here), len(here))
-        longer = [
-            (vote.preference > 0) == each.second_is_longer
-            for each in comparisons
-            if each.second_is_longer is not None
-            for vote in each.votes
-            if vote.preference
-        ]
-        self.longer += Share(sum(longer), len(longer))
+        self.first_shown.update(
+            [(vote.preference > 0) == vote.swapped for vote in votes if vote.preference and not vote.imported]
+        )
+        self.longer.update(
+            [
+                (vote.preference > 0) == each.second_is_longer
+                for each in comparisons
+                if each.second_is_longer is not None
+                for vote in each.votes
+                if vote.preference
+            ]
+        )
         times = [vote.submitted_at for vote in votes]
         self.earliest = min([*times, self.earliest] if self.earliest else times, default=None)
         self.latest = max([*times, self.latest] if self.latest else times, default=None)
@@ -154,8 +136,8 @@ class LabelFigures:
             "statuses": dict(sorted(self.statuses.items())),
             "consensus_preferences": {str(value): self.preferences[value] for value in sorted(self.preferences)},
             "agreement": {"raw": self.raw.to_dict(), "kept": self.kept.to_dict()},
-            "position_bias": self.first_shown.to_dict(),
-            "length_bias": self.longer.to_dict(),
+            "position_bias": _share(self.first_shown[True], self.first_shown.total()),
+            "length_bias": _share(self.longer[True], self.longer.total()),
             "first_label": _when(self.earliest),
             "last_label": _when(self.latest),
         }
@@ -164,62 +146,24 @@ class LabelFigures:
 # --- Numbers ---
 
 
-def krippendorff_alpha(units: Mapping[tuple[int, ...], int], metric: Metric) -> float | None:
-    """Return alpha of the values of each unit, given how often each pattern of values occurs.
-
-    None where nothing can vary: fewer than two pairable values, or all of them the same.
-    """
-    weights: dict[tuple[int, int], float] = {}
-    for values, count in units.items():
-        if len(values) < 2:
-            continue
-        for one, value in enumerate(values):
-            for other, against in enumerate(values):
-                if one != other:
-                    key = (value, against)
-                    weights[key] = weights.get(key, 0.0) + count / (len(values) - 1)
-    margins: dict[int, float] = {}
-    for (value, _against), weight in sorted(weights.items()):
-        margins[value] = margins.get(value, 0.0) + weight
-    total = sum(margins.values())
-    expected = math.fsum(
-        margins[one] * margins[other] * metric(one, other, margins) for one in margins for other in margins
-    )
-    if total < 2 or expected == 0:
-        return None
-    observed = math.fsum(weight * metric(*pair, margins) for pair, weight in weights.items())
-    return 1 - (total - 1) * observed / expected
+def _share(count: int, of: int) -> dict[str, Any]:
+    """Return count, n, share and its 95 % interval; the latter two are null without a case."""
+    share = share_of(count, of)
+    return {
+        "count": share.count,
+        "n": share.of,
+        "share": None if share.share is None else round(share.share, 6),
+        "interval": None if share.interval is None else [round(bound, 6) for bound in share.interval],
+    }
 
 
-def nominal(one: int, other: int, margins: Mapping[int, float]) -> float:
-    """Return 0 for equal values, else 1."""
-    return float(one != other)
+def _equal_pairs(votes: Votes) -> int:
+    return _pairs(votes.rows.T, votes)
 
 
-def interval(one: int, other: int, margins: Mapping[int, float]) -> float:
-    """Return the squared difference."""
-    return float((one - other) ** 2)
-
-
-def ordinal(one: int, other: int, margins: Mapping[int, float]) -> float:
-    """Return Krippendorff's ordinal difference: squared, counted in values between the two ranks."""
-    if one == other:
-        return 0.0
-    low, high = min(one, other), max(one, other)
-    between = math.fsum(count for value, count in margins.items() if low <= value <= high)
-    return float((between - (margins[low] + margins[high]) / 2) ** 2)
-
-
-def wilson_interval(count: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return Wilson's interval of a share; `n` is at least 1."""
-    share, square = count / n, z * z
-    middle = (share + square / (2 * n)) / (1 + square / n)
-    half = z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _side(vote: int | None) -> str | int:
-    return NEITHER if vote is None else (vote > 0) - (vote < 0)
+def _pairs(counts: Any, votes: Votes) -> int:
+    """Return how many pairs there are among so many votes, (h,) or (c, h), over all units."""
+    return int((counts * (counts - 1) // 2 * votes.times).sum())
 
 
 def _when(moment: datetime | None) -> str | None:
@@ -429,7 +373,7 @@ def _limits(figures: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str
         limits.append(f"{single:,} comparisons have one label: nobody has checked it.")
     if figures["imported_labels"]:
         limits.append(
-            "Imported labels come with the conventions of where they were made, and with no order of display."
+            "Imported labels come with the conventions of where they were made; few say what was shown first."
         )
     if len(manifest["guidelines"]) > 1:
         limits.append(
