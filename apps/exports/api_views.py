@@ -30,7 +30,10 @@ RANGE_HEADERS = [
 def file_responses(*media_types: str) -> dict[Any, OpenApiResponse]:
     """Return what a file may be answered with, for the schema."""
     whole: dict[Any, OpenApiResponse] = {
-        (200, kind): OpenApiResponse(OpenApiTypes.BINARY, description="The file.") for kind in media_types
+        (200, kind): OpenApiResponse(
+            OpenApiTypes.OBJECT if kind.endswith("+json") else OpenApiTypes.BINARY, description="The file."
+        )
+        for kind in media_types
     }
     part: dict[Any, OpenApiResponse] = {
         (206, kind): OpenApiResponse(OpenApiTypes.BINARY, description="The part that `Range` asks for.")

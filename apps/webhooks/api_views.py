@@ -1,7 +1,7 @@
 """REST: webhooks, their log and replay. For managers.
 
-A webhook carries news away for as long as it stands, whatever becomes of the token that made it. So making one, changing
-one and a new secret need a token with the scope admin.
+A webhook carries news away for as long as it stands, whatever becomes of the token that made it. So making one,
+changing one and a new secret need a token with the scope admin.
 """
 
 from typing import Any

@@ -20,34 +20,38 @@ def generated(tmp_path_factory):
     return path.read_text()
 
 
+@pytest.fixture(scope="module")
+def paths(generated):
+    return yaml.load(generated, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["paths"]  # C is ten times as fast
+
+
 def test_the_committed_schema_is_current(generated):
     assert COMMITTED.read_text() == generated, (
         "Run `manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml`."
     )
 
 
-def test_every_address_is_described(generated):
-    paths = yaml.safe_load(generated)["paths"]
+def test_every_address_is_described(paths):
     described = [pattern for pattern in urls.urlpatterns[:-1] if pattern.name not in {"schema", "docs"}]
     assert all(isinstance(pattern, URLPattern) for pattern in described)
     assert len(paths) == len(described)
 
 
-def test_every_operation_may_answer_with_a_problem_and_needs_a_token(generated):
-    for path, operations in yaml.safe_load(generated)["paths"].items():
+def test_every_operation_may_answer_with_a_problem_and_needs_a_token(paths):
+    for path, operations in paths.items():
         for method, operation in operations.items():
             assert "application/problem+json" in operation["responses"]["default"]["content"], (method, path)
             assert {"token": []} in operation["security"], (method, path)
 
 
-def test_filters_and_cursors_are_described(generated):
-    operation = yaml.safe_load(generated)["paths"]["/api/v1/projects/{slug}/comparisons/"]["get"]
+def test_filters_and_cursors_are_described(paths):
+    operation = paths["/api/v1/projects/{slug}/comparisons/"]["get"]
     names = {parameter["name"] for parameter in operation["parameters"]}
     assert names == {"slug", "cursor", "page_size", "state", "external_id", "fields"}
 
 
-def test_the_replies_of_submit_say_which_is_which(generated):
-    replies = yaml.safe_load(generated)["paths"]["/api/v1/assignments/{id}/submit/"]["post"]["responses"]
+def test_the_replies_of_submit_say_which_is_which(paths):
+    replies = paths["/api/v1/assignments/{id}/submit/"]["post"]["responses"]
     assert (replies["201"]["description"], replies["200"]["description"]) == (
         "Stored.",
         "The same answer was stored before.",

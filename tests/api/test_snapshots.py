@@ -243,6 +243,10 @@ def test_a_diff_over_rest(api, world, project):
     diff = json.loads(content(api.get(f"snapshots/{world.snapshot.pk}/diff/{later.pk}/")))
     assert [(change["change"], change["external_id"]) for change in diff["changes"]] == [("added", "new")]
     assert diff["counts"] == {"added": 1, "removed": 0, "changed": 0, "unchanged": 1}
+    path = f"snapshots/{world.snapshot.pk}/diff/{later.pk}/"
+    for fields in ("counts", "changes", "counts,changes"):
+        cut = json.loads(content(api.get(f"{path}?fields={fields}")))
+        assert cut == {name: diff[name] for name in fields.split(",")}
 
 
 def test_a_diff_does_not_reach_into_a_project_of_others(api, world):

@@ -65,6 +65,25 @@ def test_a_file_in_pieces_becomes_an_import(manager, project):
     assert (again.counts["created"], project.comparisons.count()) == (1, 1)
 
 
+def test_an_import_of_an_upload_that_is_asked_for_twice_with_a_key_is_one(manager, project):
+    api = Api(manager)
+    announced = [
+        api.call("POST", PATH, headers={**TUS, "Upload-Length": str(LENGTH), "Idempotency-Key": "file-1"})
+        for _ in range(2)
+    ]
+    assert [reply.status_code for reply in announced] == [201, 201]
+    (upload,) = {reply.json()["id"] for reply in announced}
+    send(api, upload, 0, CONTENT)
+    body, key = {"upload": upload}, {"Idempotency-Key": "import-1"}
+    first, again = (api.post(IMPORTS, body, headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.content == first.content
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert Import.objects.count() == Job.objects.count() == 1
+    assert done(Import.objects.get()).counts["created"] == 1
+    problem(api.post(IMPORTS, {**body, "dry_run": True}, headers=key), 422)
+
+
 def test_a_piece_at_the_wrong_place_is_409_and_what_arrived_stays(manager, project):
     api = Api(manager)
     upload = announce(api).json()["id"]

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from apps.core.errors import InvalidInput
+from apps.core.spreadsheets import formula_safe
 from apps.imports import files, parquet
 from apps.imports.files import rows_of
 from apps.imports.rows import BadRow
