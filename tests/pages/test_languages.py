@@ -199,7 +199,7 @@ def test_the_compare_page_has_no_english_left_in_german(annotator, project, open
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_stands_between_pairs_has_no_english_left_in_german(annotator, project, lease, open_page, live_server):
+def test_what_stands_between_pairs_has_no_english_left_in_german(annotator, project, lease, open_page):
     ComparisonFactory(project=project)
     GuidelineVersion.objects.update(text="- - -")
     submit_annotation(assignment=lease(), body=answer(justification="1 2 3 4 5 6 7 8 9 10"))
@@ -207,16 +207,7 @@ def test_what_stands_between_pairs_has_no_english_left_in_german(annotator, proj
     page = open_page(annotator, "/", bypass_csp=True)
 
     def compare_languages(path, mark):
-        said = []
-        for language in ("en", "de"):
-            page.context.add_cookies(
-                [{"name": settings.LANGUAGE_COOKIE_NAME, "value": language, "url": live_server.url}]
-            )
-            page.goto(f"/projects/tides/{path}")
-            expect(page.locator(mark)).to_be_visible()
-            said.append(set(page.evaluate(WORDS_OF_A_PAGE)))
-        looks_german(page, path)
-        assert said[0] & said[1] - SAME_IN_BOTH == set(), path
+        assert said_in_both(page, path, mark) - SAME_IN_BOTH == set(), path
 
     compare_languages("queue/", ".guideline-change")
     page.locator(".guideline-change button").click()
@@ -225,7 +216,7 @@ def test_what_stands_between_pairs_has_no_english_left_in_german(annotator, proj
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_pages_of_data_have_no_english_left_in_german(manager, project, open_page, live_server):
+def test_the_pages_of_data_have_no_english_left_in_german(manager, project, open_page):
     people = store(project, simulate(seed=11, habits=["honest"] * 5 + ["first"], pairs=60))
     agreed = {"filters": {"agreement": {"status": ["agreed"]}}}
     first, second = (
@@ -253,16 +244,21 @@ def test_the_pages_of_data_have_no_english_left_in_german(manager, project, open
         f"webhooks/{hook.pk}/",
         "../../account/tokens/",
     ):
-        said = []
-        for language in ("en", "de"):
-            page.context.add_cookies(
-                [{"name": settings.LANGUAGE_COOKIE_NAME, "value": language, "url": live_server.url}]
-            )
-            page.goto(f"/projects/tides/{path}")
-            said.append(set(page.evaluate(WORDS_OF_A_PAGE)))
-        looks_german(page, path)
-        same = {text.removesuffix(" · Tides · Tiebreak") for text in said[0] & said[1]}
+        same = {text.removesuffix(" · Tides · Tiebreak") for text in said_in_both(page, path, "main h1")}
         assert {text for text in same if not NAME.search(text)} - SAME_IN_BOTH - SAME_ABOUT_DATA == set(), path
+
+
+def said_in_both(page, path, mark):
+    """Return what a page of the project says in German as in English, once the mark is there."""
+    said = []
+    for language in ("en", "de"):
+        cookie = {"name": settings.LANGUAGE_COOKIE_NAME, "value": language, "domain": "localhost", "path": "/"}
+        page.context.add_cookies([cookie])
+        page.goto(f"/projects/tides/{path}")
+        expect(page.locator(mark)).to_be_visible()
+        said.append(set(page.evaluate(WORDS_OF_A_PAGE)))
+    looks_german(page, path)
+    return said[0] & said[1]
 
 
 def said_in_each_state(page, look=lambda page, state: None):
