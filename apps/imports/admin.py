@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from apps.core.admin import ReadOnlyAdmin
-from apps.imports.models import Import
+from apps.imports.models import Finding, Import, Upload
 
 
 @admin.register(Import)
@@ -13,3 +13,21 @@ class ImportAdmin(ReadOnlyAdmin):
     list_display = ("file_name", "project", "created_by", "created_at")
     list_select_related = ("project", "created_by")
     search_fields = ("file_name", "project__slug")
+
+
+@admin.register(Upload)
+class UploadAdmin(ReadOnlyAdmin):
+    """Files that arrive in pieces."""
+
+    list_display = ("file_name", "project", "offset", "length", "created_by", "created_at")
+    list_select_related = ("project", "created_by")
+    search_fields = ("file_name", "project__slug")
+
+
+@admin.register(Finding)
+class FindingAdmin(ReadOnlyAdmin):
+    """What there is to know about the rows of imports."""
+
+    list_display = ("source", "line", "kind", "field", "reason", "external_id")
+    list_select_related = ("source",)
+    search_fields = ("external_id", "source__file_name")

@@ -44,7 +44,7 @@ def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
 
 def test_a_shell_script_and_a_pipeline(tiebreak: Runner, receiver, tmp_path: Path) -> None:
     address, came = receiver
-    token = tiebreak.token("manager", "write")
+    token = tiebreak.token("manager", "admin")
     rest = Rest(tiebreak.base_url, token)
     rest.post("projects/", {"name": "Pipeline", "slug": SLUG})
     events = ["import.finished", "snapshot.ready"]
