@@ -24,7 +24,9 @@ _MEMBERSHIP, _PROJECT = Columns(Membership, "membership"), Columns(Project, "pro
 _FIND = f"""
 SELECT {_MEMBERSHIP}, {_PROJECT}
 FROM projects_membership AS membership JOIN projects_project AS project ON project.id = membership.project_id
-WHERE project.slug = %(slug)s AND membership.user_id = %(user)s
+-- Looked up first, so that no plan pairs all of a person's memberships with all projects.
+WHERE membership.project_id = (SELECT id FROM projects_project WHERE slug = %(slug)s)
+  AND membership.user_id = %(user)s
 """  # noqa: S608  (columns of our own models)
 
 
