@@ -1,8 +1,7 @@
 """How fast pairs come in: `python -m benchmarks.imports [--pairs N] [--labeled N]`, through a real worker process.
 
-Each case is one process that runs the job as a worker does, with its own peak of memory. Peer: Label Studio 1.23 took
-1,600-1,900 tasks a second through REST on two cores (an earlier measurement, tasks without labels). For the
-promise of a million pairs: `--pairs 1000000`, which takes some minutes.
+Each case is one process that runs the job as a worker does, with its own peak of memory. The peer's figure is that of
+the last `make bench-peer`. For the promise of a million pairs: `--pairs 1000000`, which takes some minutes.
 """
 
 import argparse
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.database import machine, own_database
+from benchmarks.label_studio import last_measured
 
 WORDS = [
     "tide",
@@ -39,7 +39,6 @@ WORDS = [
     "high",
 ]
 CHARACTERS = 1500
-PEER = "Label Studio 1.23 through REST on such a machine: 1,600–1,900 tasks/s, in another run"
 
 
 def main() -> None:
@@ -66,7 +65,7 @@ def main() -> None:
         measure("JSON lines, dry run", folder, few, write_lines, dry_run=True)
         measure("JSON lines, near duplicates looked for", folder, few, write_lines, near_duplicates=True)
         measure("JSON lines, five labels each", folder, arguments.labeled, write_labeled)
-        print(f"\nPeer: {PEER}.")
+        print(f"\nPeer: {last_measured('import')}.")
 
 
 def measure(name: str, folder: Path, count: int, write: Any, *, again: bool = False, **options: bool) -> None:

@@ -1,5 +1,6 @@
 """REST: snapshots, their files, and what changed between two of them."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from django.db.models import QuerySet
@@ -76,12 +77,12 @@ class SnapshotDetail(APIView):
         return Response(ManifestSerializer(snapshot).data)
 
 
-class StoredFileView(APIView):
+class StoredFileView(ABC, APIView):
     """A stored file; a subclass says which one."""
 
+    @abstractmethod
     def find(self, request: SignedInRequest, id: str, **names: str) -> StoredFile:
         """Return the file, or raise NotFound."""
-        raise NotImplementedError
 
     def get(self, request: SignedInRequest, id: str, **names: str) -> HttpResponseBase:
         """Send the file, a part of it, or nothing to who has it."""
