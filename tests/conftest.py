@@ -3,12 +3,36 @@
 from pathlib import Path
 
 import pytest
+from django.db import connection
+from django.test import TransactionTestCase
 
 from apps.accounts.models import User
 from apps.projects.models import Membership, Project
 from tests.factories import MembershipFactory, ProjectFactory, UserFactory
 
 RUNS_PROCESSES = ("e2e", "services")
+# Django's own flush empties every table and then makes content types and permissions again: 30 times as slow.
+EMPTY_WHAT_HAS_ROWS = """
+DO $$
+DECLARE name regclass; has_rows boolean;
+BEGIN
+    FOR name IN SELECT c.oid::regclass FROM pg_class c
+        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+        AND relname NOT IN ('django_migrations', 'django_content_type', 'auth_permission')
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', name) INTO has_rows;
+        IF has_rows THEN EXECUTE format('TRUNCATE %s CASCADE', name); END IF;
+    END LOOP;
+END $$
+"""
+
+
+def _empty_tables(case: TransactionTestCase) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(EMPTY_WHAT_HAS_ROWS)
+
+
+TransactionTestCase._fixture_teardown = _empty_tables
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,12 +12,12 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(not (DATA / TRAIN_FILE).exists(), reason="the UKP ConvArg data is not there")
-def test_400_real_pairs_train_a_model_that_scores_pairs_of_unseen_topics():
-    figures = measure(DATA, train_pairs=400, test_pairs=400)
-    assert figures.imported == 400
-    assert Annotation.objects.count() > 400 * 4
-    assert Consensus.objects.exclude(status="pending").count() == 400
+def test_250_real_pairs_train_a_model_that_scores_pairs_of_unseen_topics():
+    figures = measure(DATA, train_pairs=250, test_pairs=250)
+    assert figures.imported == 250
+    assert Annotation.objects.count() > 250 * 4
+    assert Consensus.objects.exclude(status="pending").count() == 250
     assert figures.retrain_computed == 0
-    assert figures.test["n"] == 400
+    assert figures.test["n"] == 250
     assert figures.test["accuracy_interval"][0] > 0.5
     assert figures.test["length_baseline"] > 0.7

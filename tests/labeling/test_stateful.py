@@ -1,9 +1,12 @@
 """The queue against a model of it in plain Python, with whatever people may do, in whatever order.
 
+After a change to the queue, let more machines run: `STATE_MACHINES=500 pytest tests/labeling/test_stateful.py`.
+
 The model says which pair each person must get next, and whether each step is accepted. The random share and the control
 and repeat rates are 0 here: nothing is left to chance but the steps themselves.
 """
 
+import os
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -42,7 +45,7 @@ from worker.core.consensus import Status, consensus
 PEOPLE, PAIRS, OPEN_AT_ONCE = 5, 4, 3
 VOTES = [-3, -1, 1, 3]
 ANNOTATORS, MOST, SPREAD = 2, 4, 1
-MACHINES, STEPS = 50, 60
+MACHINES, STEPS = int(os.environ.get("STATE_MACHINES", "25")), 60
 someone = st.integers(0, PEOPLE - 1)
 something = st.integers(0, 99)
 """Any of the assignments there are, in whatever state."""
