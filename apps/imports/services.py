@@ -16,15 +16,17 @@ from django.utils.translation import gettext as _
 from apps.accounts.models import User
 from apps.core.artifacts import store_file
 from apps.core.errors import AppError, Conflict, FieldError, InvalidInput
-from apps.imports.batches import BATCH, ImportReport, Storer, batches_of, drop_unused
+from apps.imports.batches import BATCH, batches_of
 from apps.imports.benchmarks import read_benchmark
 from apps.imports.duplicates import Duplicates
 from apps.imports.files import Row, check_head, read_json, rows_of
 from apps.imports.models import Import, Upload
 from apps.imports.options import Options, options_of
+from apps.imports.outcomes import ImportReport
 from apps.imports.parquet import json_rows
 from apps.imports.shapes import pairs_of
 from apps.imports.sources import file_of, local_copy
+from apps.imports.storing import Storer, drop_unused
 from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Assignment, QueueItem
 from apps.projects.models import Project

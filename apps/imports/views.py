@@ -15,9 +15,9 @@ from apps.core.errors import Conflict, InvalidInput, NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
 from apps.imports import services
-from apps.imports.batches import COUNTS
 from apps.imports.forms import PlanForm, SourceForm
 from apps.imports.models import Finding, Import
+from apps.imports.outcomes import COUNTS
 from apps.imports.reports import FORMATS, report_of
 from apps.jobs.services import live_queues
 from apps.projects.access import SEES_RESULTS, get_membership
