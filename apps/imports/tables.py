@@ -15,6 +15,7 @@ from django.db import connection, models
 from django.utils import timezone
 from psycopg.types.json import set_json_dumps
 
+from apps.imports.known import fetch
 from apps.imports.models import Finding
 from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
 from apps.prompts.models import Comparison, Prompt, Response, canonical_json
@@ -91,14 +92,13 @@ def draw_ids(model: type[models.Model], count: int) -> list[int]:
     """Take so many ids from a table's sequence (one query)."""
     if not count:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            # OFFSET 0: the name is looked up once, not once a row.
-            "SELECT nextval(named.sequence) FROM generate_series(1, %s),"
-            " (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS sequence OFFSET 0) AS named",
-            [count, model._meta.db_table],
-        )
-        return [row[0] for row in cursor.fetchall()]
+    rows = fetch(
+        # OFFSET 0: the name is looked up once, not once a row.
+        "SELECT nextval(named.sequence) FROM generate_series(1, %s),"
+        " (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS sequence OFFSET 0) AS named",
+        [count, model._meta.db_table],
+    )
+    return [pk for (pk,) in rows]
 
 
 def store(rows: NewRows, *, project_id: int, guideline_id: int, import_number: int | None) -> None:
