@@ -134,6 +134,7 @@ def add_labels(
                 label.confidence,
                 label.pasted_characters,
                 label.submitted_at or rows.now,
+                label.guideline_version,
             )
         )
     return votes

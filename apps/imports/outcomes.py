@@ -1,9 +1,12 @@
 """What became of the rows of an import, counted in comparisons."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from apps.imports.models import Finding
+from django.utils.translation import gettext as _
+
+from apps.imports.models import CAME_IN, Finding
 
 MAX_ERRORS = 1000
 COUNTS = (
@@ -55,6 +58,21 @@ class ImportReport:
         if kind == Finding.Kind.REJECTED and len(self.errors) < MAX_ERRORS:
             self.errors.append({"line": line, "field": pointer, "reason": reason})
 
+    @property
+    def notice(self) -> str:
+        """Return what must not be overlooked, in a sentence: that nothing came in, and why."""
+        return nothing_came_in(self.counts())
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, as the job's result shows it."""
-        return {**self.counts(), "errors": self.errors}
+        told = {"notice": self.notice} if self.notice else {}
+        return {**self.counts(), **told, "errors": self.errors}
+
+
+def nothing_came_in(counts: Mapping[str, int]) -> str:
+    """Return why no row came in, in a sentence; nothing where one of `CAME_IN` did."""
+    if any(counts.get(name) for name in CAME_IN):
+        return ""
+    if counts.get("rejected"):
+        return _("Nothing came in: every row was refused.")
+    return _("Nothing came in: there are no rows.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -32,6 +32,8 @@ from apps.labeling.models import Assignment, QueueItem
 from apps.projects.models import Project
 from apps.prompts.models import Comparison, Prompt, Response
 from apps.signals.services import score_new_responses
+from apps.webhooks.events import IMPORT_FINISHED
+from apps.webhooks.services import emit
 
 __all__ = ["BATCH", "ImportReport"]
 DatasetRows = Callable[[dict[str, Any]], Iterator[Row]]
@@ -242,6 +244,8 @@ def import_rows(
                 score_new_responses(project=project)
             if claim is not None:
                 succeed(claim, result=storer.report.to_dict())
+            else:
+                _tell_finished(source)
     return storer.report
 
 
@@ -282,16 +286,22 @@ def refuse_undo(made: Import) -> None:
         raise Conflict(_("The import is still running; cancel its job first."))
     if made.is_dry_run or made.first_made is None:
         raise Conflict(_("The import has made no comparisons, so there is nothing to undo."))
-    begun = Assignment.objects.filter(comparison__in=comparisons_of(made)).values("comparison").distinct().count()
-    if begun:
+    not_its_own = ~Q(import_number=made.pk) | Q(import_number=None) | Q(annotations__imported=False)
+    begun = Assignment.objects.filter(not_its_own, comparison__in=comparisons_of(made))
+    if count := begun.values("comparison").distinct().count():
         raise Conflict(
-            _("%(count)s of its comparisons have labels, or somebody has seen them; they stay, and so does the rest.")
-            % {"count": begun}
+            _(
+                "%(count)s of its comparisons have labels that it did not bring, or somebody has seen them; "
+                "they stay, and so does the rest."
+            )
+            % {"count": count}
         )
 
 
 def undo_import(*, made: Import, claim: Claim | None = None) -> int:
-    """Delete the comparisons that an import made, and texts that nothing else uses; return how many comparisons.
+    """Delete the comparisons that an import made, with the labels it brought, and texts that nothing else uses.
+
+    Returns how many comparisons. Snapshots that have them are copies, and stay.
 
     One transaction: their queue items are locked first, so that nobody is leased one meanwhile.
     """
@@ -363,6 +373,12 @@ def _refuse_without_benchmark(stored: dict[str, Any]) -> None:
 def _refuse_started(made: Import) -> None:
     if not made.can_start:
         raise Conflict(_("The import has begun already."))
+
+
+def _tell_finished(made: Import) -> None:
+    """Tell the project's webhooks what the end of a job tells them; this import had none."""
+    data = {"job": None, "kind": "import", "import": str(made.pk), **made.counts}
+    emit(project=made.project, event=IMPORT_FINISHED, data=data)
 
 
 def _start_over(made: Import) -> None:

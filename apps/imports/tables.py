@@ -52,6 +52,7 @@ _COLUMNS: dict[str, tuple[type[models.Model], tuple[str, ...]]] = {
             "confidence",
             "pasted_characters",
             "submitted_at",
+            "stated_guideline_version",
         ),
     ),
     "consensus": (
