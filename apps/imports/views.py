@@ -19,6 +19,7 @@ from apps.imports.forms import PlanForm, SourceForm
 from apps.imports.models import Finding, Import
 from apps.imports.outcomes import COUNTS, nothing_came_in
 from apps.imports.reports import FORMATS, report_of
+from apps.imports.undoing import start_undo
 from apps.jobs.services import live_queues
 from apps.projects.access import SEES_RESULTS, get_membership
 from apps.projects.models import Membership, Project
@@ -113,7 +114,7 @@ def undo(request: PageRequest, slug: str, import_id: int) -> HttpResponse:
     membership = get_membership(request.user, slug, Membership.Role.MANAGER)
     made = _import_of(membership.project, import_id)
     try:
-        services.start_undo(made=made)
+        start_undo(made=made)
         messages.success(request, _("The import is being undone."))
     except Conflict as refused:
         messages.error(request, refused.detail)

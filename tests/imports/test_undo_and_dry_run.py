@@ -9,7 +9,8 @@ from apps.core.errors import Conflict
 from apps.imports.models import Finding, Import
 from apps.imports.options import Options
 from apps.imports.reports import report_of
-from apps.imports.services import run_import, start_import_of_items, start_undo, undo_import
+from apps.imports.services import run_import, start_import_of_items
+from apps.imports.undoing import start_undo, undo_import
 from apps.jobs import services as jobs
 from apps.jobs.models import Job
 from apps.labeling.leasing import lease_next
