@@ -113,7 +113,8 @@ def store(rows: NewRows, *, project_id: int, guideline_id: int, import_number: i
         "lease_expires_at": rows.now,
     }
     for name, (model, columns) in _COLUMNS.items():
-        same = {column.attname: same_for_all[column.attname] for column in _others(model, columns, same_for_all)}
+        others = {column.attname for column in model._meta.concrete_fields} - set(columns)
+        same = {column: value for column, value in same_for_all.items() if column in others}
         if model is Assignment:
             same["state"] = Assignment.State.SUBMITTED
         copy_rows(model, columns, getattr(rows, name), now=rows.now, **same)
@@ -174,13 +175,6 @@ def _copy_statement(
     table = connection.ops.quote_name(model._meta.db_table)
     types = [str(fields[name].db_type(connection)).partition("(")[0] for name in named]
     return f"COPY {table} ({quoted}) FROM STDIN (FORMAT BINARY)", types, [_default(fields[name]) for name in others]
-
-
-def _others(model: type[models.Model], columns: tuple[str, ...], names: Iterable[str]) -> list[Any]:
-    """Return the columns among these names that a model has and no row says anything about."""
-    return [
-        column for column in model._meta.concrete_fields if column.attname in names and column.attname not in columns
-    ]
 
 
 def _is_drawn(column: Any) -> bool:
