@@ -54,7 +54,7 @@ _VOTES = """
     WHERE a.comparison_id = ANY(%s) AND a.is_current AND NOT a.is_repeat
     ORDER BY a.comparison_id, a.submitted_at, a.id"""
 _MORE = """, a.ratings_1::text, a.ratings_2::text, a.justification, a.problems_1::text, a.problems_2::text,
-        a.confidence, a.active_seconds, a.pasted_characters"""
+        a.confidence, a.active_seconds, a.pasted_characters, a.stated_guideline_version"""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Reader:
         return Frozen(frozen, votes, characters)
 
     def _annotation(self, vote: Vote, label: tuple[Any, ...]) -> Row:
-        ratings_1, ratings_2, justification, problems_1, problems_2, confidence, seconds, pasted = label[10:]
+        ratings_1, ratings_2, justification, problems_1, problems_2, confidence, seconds, pasted, stated = label[10:]
         return {
             "annotator": vote.annotator,
             "preference": "neither" if vote.preference is None else vote.preference,
@@ -188,7 +188,7 @@ class Reader:
             "kept": vote.kept,
             "revision": vote.revision,
             "imported": vote.imported,
-            "guideline_version": self.guidelines[label[8]],
+            "guideline_version": stated or self.guidelines[label[8]],
             "problems": [json.loads(problems_1), json.loads(problems_2)],
             "confidence": confidence,
             "active_seconds": seconds,

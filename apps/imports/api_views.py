@@ -20,6 +20,7 @@ from apps.imports import services
 from apps.imports.models import Import
 from apps.imports.reports import FORMATS, report_of
 from apps.imports.serializers import FileSerializer, ImportSerializer, ItemsSerializer
+from apps.imports.undoing import start_undo
 from apps.jobs.api_views import accepted
 from apps.jobs.serializers import AcceptedSerializer
 from apps.projects.access import SEES_RESULTS, Role, get_owned, get_project
@@ -97,7 +98,7 @@ class ImportUndo(APIView):
     def post(self, request: SignedInRequest, id: str) -> Response:
         """Delete the comparisons an import made; 409 when one of them has labels or was seen. For managers."""
         made = get_owned(request.user, Import.objects.select_related("job"), id, Role.MANAGER)
-        return accepted(job=services.start_undo(made=made).undo_job, created=made)
+        return accepted(job=start_undo(made=made).undo_job, created=made)
 
 
 def _lines(prompts: list[str] | None) -> Any:

@@ -39,6 +39,9 @@ class Looks:
     """What can be said of a batch's pairs without the database."""
 
     keys: Numbers
+    standings: Numbers
+    """Line, orientation and verdict of each pair, packed into a number."""
+    lines: Numbers
     signatures: list[Signature]
     contaminated: list[tuple[str, int] | None]
 
@@ -51,14 +54,17 @@ class Duplicates:
         self._pairs = SeenKeys()
         self._near = NearDuplicates() if options.looks_for_near_duplicates else None
 
-    def look(self, pairs: Sequence[ImportedPair]) -> Looks:
-        """Return what a batch needs; called in another thread, for it asks no database."""
+    def look(self, numbered: Sequence[tuple[int, ImportedPair]]) -> Looks:
+        """Return what a batch of (line, pair) needs; called in another thread, for it asks no database."""
+        lines = np.fromiter((line for line, _ in numbered), dtype=np.int64, count=len(numbered))
+        standings = np.fromiter((_packed(line, pair) for line, pair in numbered), dtype=np.int64, count=len(numbered))
+        pairs = [pair for _, pair in numbered]
         keys = np.fromiter((pair_key(pair) for pair in pairs), dtype=np.int64, count=len(pairs))
         signatures = [self._near.signature(_text(pair)) for pair in pairs] if self._near else []
         hits: list[tuple[str, int] | None] = [None] * len(pairs)
         if self._benchmark is not None:
             hits = [_contaminated(pair, self._benchmark) for pair in pairs]
-        return Looks(keys, signatures, hits)
+        return Looks(keys, standings, lines, signatures, hits)
 
     def know_stored(self, project: Project, source: Import | None) -> None:
         """Add what the project has, for near duplicates; what this import itself has brought comes from its file."""
@@ -89,16 +95,11 @@ class Duplicates:
         """Return the same pair of an earlier batch, for each pair."""
         return [None if value == MISSING else _unpacked(value) for value in self._pairs.find(looks.keys).tolist()]
 
-    def add(self, looks: Looks, stored: Sequence[tuple[int, int, ImportedPair]]) -> None:
-        """Remember the pairs that went in: (place in the batch, line, pair)."""
-        if not stored:
-            return
-        places = np.fromiter((place for place, _, _ in stored), dtype=np.int64, count=len(stored))
-        values = np.fromiter((_packed(line, pair) for _, line, pair in stored), dtype=np.int64, count=len(stored))
-        self._pairs.add(looks.keys[places], values)
+    def add(self, looks: Looks, places: Numbers) -> None:
+        """Remember the pairs of a batch that went in, by their places."""
+        self._pairs.add(looks.keys[places], looks.standings[places])
         if self._near is not None:
-            lines = np.fromiter((line for _, line, _ in stored), dtype=np.int64, count=len(stored))
-            self._near.add(np.stack([looks.signatures[place] for place, _, _ in stored]), lines)
+            self._near.add(np.stack([looks.signatures[place] for place in places.tolist()]), looks.lines[places])
 
     def notes(
         self,
@@ -239,4 +240,4 @@ def _joined(messages: Sequence[Mapping[str, str]], texts: Sequence[str]) -> str:
     return "\n".join([*(message["content"] for message in messages), *texts])
 
 
-Look = Callable[[Sequence[ImportedPair]], Looks]
+Look = Callable[[Sequence[tuple[int, ImportedPair]]], Looks]

@@ -8,6 +8,7 @@ import codecs
 import csv
 import gzip
 import io
+import json
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import orjson
 from django.conf import settings
 
 from apps.core.errors import FieldError, InvalidInput
+from apps.core.spreadsheets import without_apostrophe
 from apps.imports.parquet import read_parquet
 from apps.imports.rows import BadRow, storable
 
@@ -247,12 +249,13 @@ def _table(stream: IO[bytes]) -> Iterator[Row]:
         names = [name.strip() for name in next(reader, [])]
         if len(set(names)) != len(names) or not any(names):
             raise refused("The first line of a CSV file must name its columns, each once.")
+        read = _cell_of_ours if set(names) >= OUR_COLUMNS else _cell
         for cells in reader:
             if len(cells) != len(names) and cells:
                 wrong = f"The row has {len(cells)} cells; the header names {len(names)} columns."
                 yield reader.line_num, BadRow("", wrong)
             elif cells:
-                row = {name: _cell(name, cell) for name, cell in zip(names, cells, strict=True)}
+                row = {name: read(name, cell) for name, cell in zip(names, cells, strict=True)}
                 yield reader.line_num, storable(row)
     except (csv.Error, BadRow) as error:
         said = error.reason if isinstance(error, BadRow) else f"{str(error).capitalize()}."
@@ -277,6 +280,8 @@ def _text_lines(stream: IO[bytes]) -> Iterator[str]:
         first = False
 
 
+OUR_COLUMNS = {"external_id", "prompt_hash", "messages", "responses", "consensus", "annotations"}
+"""Columns that tell a CSV of our own `annotations` format, whose cells somebody may have opened as a spreadsheet."""
 _TEXT_COLUMNS = {"external_id", "id", "prompt", "reference", "response_1", "response_2", "response1", "response2"}
 _TEXT_COLUMNS |= {"response", "chosen", "rejected", "domain", "language", "split", "subset", "justification", "model"}
 
@@ -295,6 +300,18 @@ def _cell(name: str, cell: str) -> object:
         if number.isascii() and number.removesuffix(".0").isdecimal():
             return int(cell.removesuffix(".0"))
     return cell
+
+
+def _cell_of_ours(name: str, cell: str) -> object:
+    """Return a cell's value in a CSV of our own `annotations` format: text as it was exported, JSON in the others."""
+    if not cell:
+        return None
+    if name in _TEXT_COLUMNS:
+        return without_apostrophe(cell)
+    try:
+        return json.loads(cell)  # numbers of any length stay exact
+    except (ValueError, RecursionError):
+        return cell
 
 
 def _starts_with(stream: Any, mark: bytes) -> bool:

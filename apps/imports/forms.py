@@ -7,9 +7,9 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from apps.core.errors import FieldError, InvalidInput
+from apps.imports.mapping import TARGETS
 from apps.imports.models import Import
 from apps.imports.options import DATASET_NAME, FORMATS, Options
-from apps.imports.shapes import TARGETS
 
 FIELD_NAMES = {
     "prompt": _("Prompt"),

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from django.contrib.auth.hashers import make_password
 
 from apps.accounts.models import User
-from apps.imports import staging
 from apps.imports.rows import BadRow, ImportedAnnotation, ImportedPair
+from apps.imports.tables import NewRows, draw_ids
 from apps.labeling.consensus import settle_new
 from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
 from apps.projects.models import Membership, Project
@@ -104,21 +104,23 @@ def fresh_labels(pair: ImportedPair, stored: Mapping[str, str]) -> list[Imported
     return sorted(fresh, key=lambda label: label.submitted_at or _NOW)
 
 
-def stage_labels(
-    staged: staging.Staged, labels: list[tuple[int, ImportedAnnotation]], people: People
+def add_labels(
+    rows: NewRows, labels: list[tuple[int, ImportedAnnotation]], people: People
 ) -> dict[int, list[tuple[int, int | None]]]:
-    """Stage labels as submitted assignments, in their order; return the votes of each comparison."""
+    """Add labels as submitted assignments, in their order; return the votes of each comparison."""
     votes: dict[int, list[tuple[int, int | None]]] = defaultdict(list)
-    annotations = staging.draw_ids(Annotation, len(labels))
-    assignments = staging.draw_ids(Assignment, len(labels))
+    annotations = draw_ids(Annotation, len(labels))
+    assignments = draw_ids(Assignment, len(labels))
     for (comparison, label), annotation, assignment in zip(labels, annotations, assignments, strict=True):
+        annotator = people[label.annotator].id
         votes[comparison].append((annotation, label.preference))
-        staged.labels.append(
+        rows.assignments.append((assignment, comparison, annotator, label.swapped))
+        rows.annotations.append(
             (
                 annotation,
                 assignment,
                 comparison,
-                people[label.annotator].id,
+                annotator,
                 label.preference is None,
                 label.preference,
                 canonical_json(label.ratings[0]),
@@ -131,20 +133,19 @@ def stage_labels(
                 any(UNSAFE in names for names in label.problems),
                 label.confidence,
                 label.pasted_characters,
-                label.submitted_at,
+                label.submitted_at or rows.now,
+                label.guideline_version,
             )
         )
     return votes
 
 
-def stage_consensus(
-    staged: staging.Staged, *, item: QueueItem, votes: list[tuple[int, int | None]], protocol: Protocol
-) -> None:
-    """Stage what the labels of a new comparison add up to; its queue item, unsaved, follows."""
+def add_consensus(rows: NewRows, *, item: QueueItem, votes: list[tuple[int, int | None]], protocol: Protocol) -> None:
+    """Add what the labels of a new comparison add up to; its queue item, unsaved, follows."""
     item.taken = len(votes)
     item.wanted = max(item.wanted, item.taken)
     row: Consensus = settle_new(item=item, votes=votes, protocol=protocol)
-    staged.consensus.append(
+    rows.consensus.append(
         (
             item.pk,
             row.status,
@@ -154,7 +155,7 @@ def stage_consensus(
             canonical_json(row.kept),
             row.annotation_count,
             row.rule,
-            row.settled_at is not None,
+            None if row.settled_at is None else rows.now,
         )
     )
 

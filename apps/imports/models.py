@@ -8,6 +8,9 @@ from apps.core.models import Created
 from apps.jobs.models import Job
 from apps.projects.models import Project
 
+CAME_IN = ("created", "updated", "unchanged", "excluded")
+"""Counts of rows that came in, were there already, or were left out because somebody asked for that."""
+
 
 class Upload(Created):
     """A file that arrives piece by piece (tus 1.0.0). Each piece is an object of its own in the artifact storage."""
@@ -68,6 +71,11 @@ class Import(Created):
         """Say whether nothing of it has gone in yet: it was only looked at, or its job failed before any batch."""
         ended_badly = self.job is not None and self.job.state in {Job.State.FAILED, Job.State.CANCELLED}
         return self.undone_at is None and not self.position and (self.job is None or ended_badly)
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Say whether every row was read and none came in, was there already, or was left out as asked."""
+        return self.is_read and not any(self.counts.get(name) for name in CAME_IN)
 
     @property
     def is_dry_run(self) -> bool:

@@ -6,7 +6,8 @@ from typing import Any
 
 from apps.core.errors import FieldError, InvalidInput
 from apps.imports.files import CONTAINERS
-from apps.imports.shapes import SHAPE_NAMES, why_no_mapping
+from apps.imports.mapping import why_no_mapping
+from apps.imports.shapes import SHAPE_NAMES
 
 FORMATS = (*CONTAINERS, *SHAPE_NAMES)
 DATASET_NAME = r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$"

@@ -16,6 +16,7 @@ MAX_RESPONSES = 8
 MAX_ANNOTATIONS = 50
 MAX_PROBLEMS = 100
 MAX_CONFIDENCE = 7
+MAX_VERSION = 1_000_000
 ROLES = ("system", "user", "assistant")
 NATIVE_FIELDS = (
     "external_id",
@@ -55,6 +56,8 @@ class ImportedAnnotation:
     swapped: bool = False
     pasted_characters: int | None = None
     submitted_at: datetime | None = None
+    guideline_version: int | None = None
+    """Number of the guideline version where the label was given: it says nothing about the versions here."""
 
 
 @dataclass(slots=True)
@@ -237,6 +240,7 @@ def _annotation(item: object, pointer: str) -> ImportedAnnotation:
         swapped=_swapped(item.get("shown_order"), f"{pointer}/shown_order"),
         pasted_characters=_pasted(item.get("paste_share"), len(justification), f"{pointer}/paste_share"),
         submitted_at=_moment(item.get("submitted_at"), f"{pointer}/submitted_at"),
+        guideline_version=_version(item.get("guideline_version"), f"{pointer}/guideline_version"),
     )
 
 
@@ -256,6 +260,12 @@ def _problems(value: object, pointer: str) -> tuple[tuple[str, ...], tuple[str, 
 def _confidence(value: Any, pointer: str) -> int | None:
     if value is not None and not (is_whole(value) and 1 <= value <= MAX_CONFIDENCE):
         raise BadRow(pointer, f"Expected a whole number from 1 to {MAX_CONFIDENCE}, or null.")
+    return None if value is None else int(value)
+
+
+def _version(value: Any, pointer: str) -> int | None:
+    if value is not None and not (is_whole(value) and 1 <= value <= MAX_VERSION):
+        raise BadRow(pointer, "Expected the number of a guideline version, from 1, or null.")
     return None if value is None else int(value)
 
 

@@ -1,39 +1,38 @@
-"""Start an import, run it, undo it."""
+"""Start an import and run it; `undoing` takes it back."""
 
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.artifacts import store_file
 from apps.core.errors import AppError, Conflict, FieldError, InvalidInput
-from apps.imports.batches import BATCH, ImportReport, Storer, batches_of, drop_unused
+from apps.imports.batches import BATCH, batches_of
 from apps.imports.benchmarks import read_benchmark
 from apps.imports.duplicates import Duplicates
 from apps.imports.files import Row, check_head, read_json, rows_of
 from apps.imports.models import Import, Upload
 from apps.imports.options import Options, options_of
+from apps.imports.outcomes import ImportReport
 from apps.imports.parquet import json_rows
 from apps.imports.shapes import pairs_of
 from apps.imports.sources import file_of, local_copy
+from apps.imports.storing import Storer
 from apps.jobs.services import Claim, enqueue, storing, succeed
-from apps.labeling.models import Assignment, QueueItem
 from apps.projects.models import Project
-from apps.prompts.models import Comparison, Prompt, Response
 from apps.signals.services import score_new_responses
+from apps.webhooks.events import IMPORT_FINISHED
+from apps.webhooks.services import emit
 
 __all__ = ["BATCH", "ImportReport"]
 DatasetRows = Callable[[dict[str, Any]], Iterator[Row]]
-UNDO_CHUNK = 1000
 
 
 @transaction.atomic
@@ -240,6 +239,8 @@ def import_rows(
                 score_new_responses(project=project)
             if claim is not None:
                 succeed(claim, result=storer.report.to_dict())
+            else:
+                _tell_finished(source)
     return storer.report
 
 
@@ -254,81 +255,6 @@ def rows_from(made: Import, dataset_rows: DatasetRows | None = None) -> Iterator
     container = options_of(made.options).container
     with file_of(made) as path, rows_of(path, file_name=made.file_name, container=container) as rows:
         yield rows
-
-
-def start_undo(*, made: Import) -> Import:
-    """Start the job that takes an import back; raise Conflict at once where that cannot be."""
-    with transaction.atomic():
-        locked = Import.objects.select_for_update(of=("self",)).get(pk=made.pk)
-        refuse_undo(locked)
-        locked.undo_job = enqueue(
-            kind="import",
-            project=made.project,
-            inputs={"import": made.pk, "undo": True},
-            created_by=made.created_by,
-            key=f"undo-{made.pk}",
-        )
-        locked.save(update_fields=["undo_job"])
-    return locked
-
-
-def refuse_undo(made: Import) -> None:
-    """Raise Conflict with the reason why an import cannot be taken back."""
-    if made.undone_at is not None:
-        raise Conflict(_("The import was undone already."))
-    if made.job is not None and not made.job.finished:
-        raise Conflict(_("The import is still running; cancel its job first."))
-    if made.is_dry_run or made.first_made is None:
-        raise Conflict(_("The import has made no comparisons, so there is nothing to undo."))
-    begun = Assignment.objects.filter(comparison__in=comparisons_of(made)).values("comparison").distinct().count()
-    if begun:
-        raise Conflict(
-            _("%(count)s of its comparisons have labels, or somebody has seen them; they stay, and so does the rest.")
-            % {"count": begun}
-        )
-
-
-def undo_import(*, made: Import, claim: Claim | None = None) -> int:
-    """Delete the comparisons that an import made, and texts that nothing else uses; return how many comparisons.
-
-    One transaction: their queue items are locked first, so that nobody is leased one meanwhile.
-    """
-    with transaction.atomic():
-        Project.objects.select_for_update(no_key=True).get(pk=made.project_id)
-        made = Import.objects.select_for_update(of=("self",)).get(pk=made.pk)
-        ids = list(comparisons_of(made).order_by("pk").values_list("pk", flat=True))
-        items = QueueItem.objects.select_for_update().order_by("pk")
-        for start in range(0, len(ids), UNDO_CHUNK):
-            list(items.filter(pk__in=ids[start : start + UNDO_CHUNK]).values_list("pk"))
-        refuse_undo(made)
-        for start in range(0, len(ids), UNDO_CHUNK):
-            _delete(ids[start : start + UNDO_CHUNK])
-        made.undone_at = timezone.now()
-        made.save(update_fields=["undone_at"])
-        with storing(claim) if claim is not None else nullcontext():
-            if claim is not None:
-                succeed(claim, result={"deleted": len(ids)})
-    return len(ids)
-
-
-def comparisons_of(made: Import) -> Any:
-    """Return the comparisons that an import made; the ids they lie between make it quick without an index."""
-    return Comparison.objects.filter(
-        project=made.project_id,
-        import_number=made.pk,
-        pk__gte=made.first_made or 0,
-        pk__lte=made.last_made or 0,
-    )
-
-
-def _delete(ids: list[int]) -> None:
-    comparisons = Comparison.objects.filter(pk__in=ids)
-    rows = list(comparisons.values_list("prompt", "response_1", "response_2"))
-    comparisons.delete()
-    drop_unused({pk for row in rows for pk in row[1:]})
-    empty = ~Exists(Response.objects.filter(prompt=OuterRef("pk")))
-    unused = ~Exists(Comparison.objects.filter(prompt=OuterRef("pk")))
-    Prompt.objects.filter(empty, unused, pk__in={row[0] for row in rows}).delete()
 
 
 def _start(made: Import, options: Options, benchmarks: IO[bytes] | None, *, wait: bool) -> Import:
@@ -361,6 +287,12 @@ def _refuse_without_benchmark(stored: dict[str, Any]) -> None:
 def _refuse_started(made: Import) -> None:
     if not made.can_start:
         raise Conflict(_("The import has begun already."))
+
+
+def _tell_finished(made: Import) -> None:
+    """Tell the project's webhooks what the end of a job tells them; this import had none."""
+    data = {"job": None, "kind": "import", "import": str(made.pk), **made.counts}
+    emit(project=made.project, event=IMPORT_FINISHED, data=data)
 
 
 def _start_over(made: Import) -> None:

@@ -15,10 +15,11 @@ from apps.core.errors import Conflict, InvalidInput, NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
 from apps.imports import services
-from apps.imports.batches import COUNTS
 from apps.imports.forms import PlanForm, SourceForm
 from apps.imports.models import Finding, Import
+from apps.imports.outcomes import COUNTS, nothing_came_in
 from apps.imports.reports import FORMATS, report_of
+from apps.imports.undoing import start_undo
 from apps.jobs.services import live_queues
 from apps.projects.access import SEES_RESULTS, get_membership
 from apps.projects.models import Membership, Project
@@ -113,7 +114,7 @@ def undo(request: PageRequest, slug: str, import_id: int) -> HttpResponse:
     membership = get_membership(request.user, slug, Membership.Role.MANAGER)
     made = _import_of(membership.project, import_id)
     try:
-        services.start_undo(made=made)
+        start_undo(made=made)
         messages.success(request, _("The import is being undone."))
     except Conflict as refused:
         messages.error(request, refused.detail)
@@ -162,6 +163,7 @@ def _shown(membership: Membership, made: Import) -> dict[str, Any]:
         "planned": made.can_start and made.preview is not None and job is None,
         "asleep": {job.queue} - live_queues() if job else set(),
         "counts": counts,
+        "notice": nothing_came_in(made.counts) if made.is_read else "",
         "findings": made.findings.order_by("line", "id")[:SHOWN_FINDINGS] if job is None else Finding.objects.none(),
         "can_undo": ended and made.first_made is not None and made.undone_at is None and not made.is_dry_run,
         "ran_dry": made.is_dry_run and made.is_read,

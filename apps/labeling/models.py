@@ -164,6 +164,9 @@ class Assignment(Created):
     skip_reason = models.CharField(max_length=20, blank=True, help_text="A name from the protocol's skip reasons.")
     skip_note = models.CharField(max_length=1000, blank=True)
     flagged_at = models.DateTimeField(null=True, help_text="When this person said that nobody should label the pair.")
+    import_number = models.BigIntegerField(
+        null=True, help_text="The id of the import that brought it; no key, since imports are an app above."
+    )
 
     objects: ClassVar[models.Manager["Assignment"]] = AssignmentQuerySet.as_manager()
 
@@ -240,6 +243,9 @@ class Annotation(models.Model):
     justification = models.TextField(blank=True)
     swapped = models.BooleanField()
     imported = models.BooleanField(default=False)
+    stated_guideline_version = models.PositiveIntegerField(
+        null=True, help_text="Of an imported label: the version of the guideline, where it was given, as its file says."
+    )
     is_repeat = models.BooleanField(default=False, help_text="Of a pair that this person has labeled before.")
     problems_1 = models.JSONField(default=list)
     problems_2 = models.JSONField(default=list)

@@ -182,6 +182,9 @@ class AnnotationSerializer(serializers.Serializer[Annotation]):
         help_text="Canonical numbers of the texts as shown.",
     )
     guideline_version = serializers.IntegerField(source="guideline_version.number")
+    stated_guideline_version = serializers.IntegerField(
+        allow_null=True, help_text="Of an imported label: the guideline version it was given under, as its file says."
+    )
     problems = serializers.SerializerMethodField()
     confidence = serializers.IntegerField(allow_null=True, help_text="From 1, least sure, by the protocol's wordings.")
     active_seconds = serializers.IntegerField(allow_null=True)

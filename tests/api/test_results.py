@@ -95,6 +95,7 @@ def test_annotations_are_canonical(world, researcher):
         "justification": annotation.justification,
         "shown_order": [2, 1] if annotation.swapped else [1, 2],
         "guideline_version": 1,
+        "stated_guideline_version": None,
         "problems": [[], []],
         "confidence": None,
         "active_seconds": 61,

@@ -3,16 +3,20 @@
 import io
 
 import pytest
+from django.urls import reverse
 
 from apps.core.errors import Conflict
 from apps.imports.models import Finding, Import
 from apps.imports.options import Options
 from apps.imports.reports import report_of
-from apps.imports.services import run_import, start_import_of_items, start_undo, undo_import
+from apps.imports.services import run_import, start_import_of_items
+from apps.imports.undoing import start_undo, undo_import
+from apps.jobs import services as jobs
 from apps.jobs.models import Job
 from apps.labeling.leasing import lease_next
-from apps.labeling.models import QueueItem
+from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
 from apps.prompts.models import Comparison, Prompt, Response
+from tests.exports.rows import ONE, rows_of, written
 from tests.factories import UserFactory
 from tests.imports.rows import load, row
 from worker.tasks.datasets import import_pairs
@@ -67,16 +71,36 @@ def test_undo_deletes_what_the_import_made_and_nothing_else(project):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("how", ["leased", "labels came along"])
+@pytest.mark.parametrize("how", ["leased", "another import brought a label"])
 def test_undo_is_refused_whole_when_one_pair_was_seen(project, how):
-    rows = [row(), row(external_id="q-2", responses=["c", "d"], annotations=LABELED if how != "leased" else [])]
+    rows = [row(annotations=LABELED), row(external_id="q-2", responses=["c", "d"])]
     made = run(project, *rows)
     if how == "leased":
         lease_next(project=project, annotator=UserFactory(), resume=True)
+    else:
+        run(project, {**rows[1], "annotations": LABELED})
     for undo in (start_undo, undo_import):
-        with pytest.raises(Conflict, match="1 of its comparisons have labels, or somebody has seen them"):
+        with pytest.raises(Conflict, match="1 of its comparisons have labels that it did not bring, or somebody"):
             undo(made=made)
     assert Comparison.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_undo_takes_the_labels_back_that_came_along_and_leaves_snapshots(project):
+    load(project, row(annotations=LABELED))
+    made = run(
+        project,
+        row(external_id="q-2", responses=["c", "d"], annotations=[*LABELED, {"annotator": "a2", "preference": -2}]),
+        row(annotations=[*LABELED, {"annotator": "a2", "preference": 3}]),
+    )
+    snapshot = written(project, ONE)
+    before = rows_of(snapshot, "annotations")
+    assert undo_import(made=made) == 1
+    kept = Annotation.objects.values_list("comparison__external_id", "annotator__imported_name")
+    assert sorted(kept) == [("q-1", "a1"), ("q-1", "a2")]  # a label of a comparison that it did not make stays with it
+    assert (Assignment.objects.count(), Consensus.objects.count()) == (2, 1)
+    assert rows_of(snapshot, "annotations") == before
+    assert len(before) == 2
 
 
 @pytest.mark.django_db
@@ -120,3 +144,24 @@ def test_the_report_has_every_row_and_no_formula(project):
     assert jsonl.count(b"\n") == 1201
     assert b'"line": 1202, "kind": "rejected", "field": "/annotations/0/preference"' in jsonl
     assert io.BytesIO(jsonl).readline().startswith(b'{"line": 2')
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"prompt": "x"}], "Nothing came in: every row was refused."),
+        ([], "Nothing came in: there are no rows."),
+        ([row(), {"prompt": "x"}], None),
+    ],
+)
+def test_the_result_says_plainly_when_nothing_came_in(project, manager, client, rows, said):
+    made = start_import_of_items(project=project, items=rows, created_by=None)
+    job, claim = jobs.claim(job_id=made.job_id, owner="a worker")
+    run_import(made=made, on_batch=lambda rows: None, claim=claim)
+    job.refresh_from_db()
+    assert (job.state, job.result.get("notice")) == ("succeeded", said)
+    client.force_login(manager)
+    page = client.get(reverse("import", args=[project.slug, made.pk])).content.decode()
+    assert ("Nothing came in" in page) == (said is not None)
+    assert ("Nothing came in" in client.get(reverse("imports", args=[project.slug])).content.decode()) == bool(said)

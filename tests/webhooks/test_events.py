@@ -1,9 +1,11 @@
 """What happens in a project is told in the transaction in which it happens, and nothing private with it."""
 
+import io
 import json
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -11,6 +13,8 @@ from django.utils import timezone
 
 from apps.accounts.services import create_token
 from apps.exports.services import create_snapshot
+from apps.imports.models import Import
+from apps.imports.services import run_import, start_import_of_items
 from apps.jobs import services as jobs
 from apps.jobs.models import Job
 from apps.labeling.consensus import refresh_consensus
@@ -200,3 +204,22 @@ def test_an_answer_by_rest_is_told_with_one_statement_more(project, annotator, a
     assert reply.status_code == 201
     assert [each["annotation"] for each in told("annotation.submitted")] == [reply.json()["id"]]
     assert sum("webhooks_" in query["sql"] for query in sent.captured_queries) == 1
+
+
+def test_an_import_by_command_tells_what_its_job_would_have_told(project, all_events, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    good = {"external_id": "q-1", "prompt": "Why?", "responses": ["Because.", "Why not?"]}
+    path.write_text(json.dumps(good) + "\n" + json.dumps({"prompt": "no responses"}))
+    call_command("import_pairs", str(path), "--project", "tides", stdout=io.StringIO(), stderr=io.StringIO())
+    by_command = told("import.finished")
+    assert len(by_command) == 1
+    made = start_import_of_items(
+        project=project, items=[{**good, "external_id": "q-2", "prompt": "And?"}], created_by=None
+    )
+    job, claim = jobs.claim(job_id=made.job_id, owner="a worker")
+    run_import(made=made, on_batch=lambda rows: None, claim=claim)
+    by_job = told("import.finished")[1]
+    assert by_command[0].keys() == by_job.keys()
+    assert (by_job["job"], by_command[0]["job"]) == (str(job.pk), None)
+    assert [by_command[0][name] for name in ("kind", "created", "rejected")] == ["import", 1, 1]
+    assert by_command[0]["import"] == str(Import.objects.exclude(pk=made.pk).get().pk)

@@ -8,7 +8,8 @@ from apps.exports.models import Snapshot
 from apps.exports.services import write_snapshot
 from apps.imports.models import Import
 from apps.imports.previews import preview_import
-from apps.imports.services import run_import, undo_import
+from apps.imports.services import run_import
+from apps.imports.undoing import undo_import
 from worker.core.hub import DatasetUnavailable, dataset_rows
 from worker.tasks.running import Held, JobFailed, run_job
 

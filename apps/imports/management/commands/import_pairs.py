@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import AppError
 from apps.imports.files import SUFFIXES
+from apps.imports.models import CAME_IN
 from apps.imports.options import FORMATS, Options
 from apps.imports.services import ImportReport, import_file
 from apps.projects.models import Project
@@ -65,7 +66,7 @@ class Command(BaseCommand):
         counts = total.counts()
         shown = [name for name in counts if counts[name] or name in {"created", "updated", "unchanged", "rejected"}]
         self.stdout.write(", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in shown))
-        if not any(counts[name] for name in ("created", "updated", "unchanged", "excluded")):
+        if not any(counts[name] for name in CAME_IN):
             raise CommandError("Nothing could be imported.")
         if not given["dry_run"] and (job := score_new_responses(project=project)):
             self.stdout.write(f"Scoring job {job.pk} is waiting for a gpu worker.")

@@ -1,0 +1,175 @@
+"""Say for each row of a batch what is to be done with it, by what the project has and what the file had before."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from apps.imports.batches import Batch
+from apps.imports.duplicates import Duplicates, Earlier, Note, as_earlier, stored_pairs
+from apps.imports.known import Known, known_comparisons, known_prompts, known_responses
+from apps.imports.labels import People, Stored, fresh_labels, names_in, stored_labels
+from apps.imports.models import Finding
+from apps.imports.options import Options
+from apps.imports.rows import BadRow, ImportedAnnotation, ImportedPair
+from apps.labeling.models import Assignment, QueueItem
+from apps.projects.models import Project
+from worker.core.seen_keys import MISSING, SeenKeys
+
+
+@dataclass
+class Decided:
+    """What is to be done with a batch; `known` and the ids of texts are what the project has of it already."""
+
+    known: dict[str, Known]
+    prompts: dict[str, int]
+    responses: dict[tuple[int, str], int]
+    new: list[ImportedPair] = field(default_factory=list)
+    changed: list[ImportedPair] = field(default_factory=list)
+    labeled: int = 0
+    unchanged: int = 0
+    excluded: int = 0
+    labels: list[tuple[str, list[ImportedAnnotation]]] = field(default_factory=list)
+    findings: list[tuple[int, Note, str]] = field(default_factory=list)
+    stands: list[int] = field(default_factory=list)
+    """Places of the rows that went in, or were in already: later rows of the file are held against them."""
+
+
+@dataclass
+class _Context:
+    """What is known about a batch before its rows are gone through; lists have one entry per pair."""
+
+    begun: Collection[int]
+    labels: Stored
+    seen: list[int]
+    contents: list[int]
+    keys: list[int]
+    earlier: list[Earlier | None]
+    elsewhere: dict[int, Earlier]
+    here: dict[str, int] = field(default_factory=dict)
+    """External id → content of the rows of this batch so far."""
+    standing: dict[int, tuple[int, ImportedPair]] = field(default_factory=dict)
+    """Key of a pair → line and pair that stood first in this batch."""
+
+
+class Decider:
+    """Decides batch after batch of one source, and remembers what was in it."""
+
+    def __init__(self, *, project: Project, duplicates: Duplicates, options: Options, people: People) -> None:
+        self._project, self._duplicates, self._options, self._people = project, duplicates, options, people
+        self._seen = SeenKeys()
+
+    def decide(self, batch: Batch) -> Decided:
+        """Say for each row what is to be done with it; locks the items of rows that change or bring labels."""
+        pairs, looks = batch.pairs, batch.looks
+        known = known_comparisons(self._project.pk, [pair.external_id for _, pair in pairs])
+        moving = [pair for _, pair in pairs if pair.external_id not in known or known[pair.external_id].differs(pair)]
+        prompts = known_prompts(self._project.pk, {pair.prompt_hash for pair in moving})
+        stored = [(prompts[pair.prompt_hash], pair) for pair in moving if pair.prompt_hash in prompts]
+        responses = known_responses([(prompt, text) for prompt, pair in stored for text in pair.hashes])
+        decided = Decided(known, prompts, responses)
+        self._people.know(names_in(pairs))
+        begun, labels = self._lock(pairs, known)
+        context = _Context(
+            begun,
+            labels,
+            self._seen.find(batch.ids).tolist(),
+            batch.contents.tolist(),
+            looks.keys.tolist(),
+            self._duplicates.earlier(looks),
+            self._stored_elsewhere(pairs, decided),
+        )
+        near = self._duplicates.near(looks)
+        lines = [line for line, _ in pairs]
+        for place, (line, pair) in enumerate(pairs):
+            try:
+                repeated, fresh = self._check(place, pair, known.get(pair.external_id), context)
+            except BadRow as bad:
+                decided.findings.append((line, (Finding.Kind.REJECTED, bad.field, bad.reason), pair.external_id))
+                continue
+            if repeated:
+                decided.unchanged += 1
+                continue
+            if pair.external_id not in known:
+                before = _before(place, context)
+                if before is not None or near[place] is not None or looks.contaminated[place] is not None:
+                    notes, out = self._duplicates.notes(
+                        pair, earlier=before, near=near[place], contaminated=looks.contaminated[place], lines=lines
+                    )
+                    decided.findings += [(line, note, pair.external_id) for note in notes]
+                    if out:
+                        decided.excluded += 1
+                        continue
+                decided.new.append(pair)
+            elif known[pair.external_id].differs(pair):
+                decided.changed.append(pair)
+            elif fresh:
+                decided.labeled += 1
+            else:
+                decided.unchanged += 1
+            if fresh:
+                decided.labels.append((pair.external_id, fresh))
+            context.here[pair.external_id] = context.contents[place]
+            context.standing.setdefault(context.keys[place], (line, pair))
+            decided.stands.append(place)
+        return decided
+
+    def remember(self, batch: Batch, places: list[int]) -> None:
+        """Hold later rows of the file against the ones at these places."""
+        if places:
+            chosen = np.array(places, dtype=np.int64)
+            self._seen.add(batch.ids[chosen], batch.contents[chosen])
+            self._duplicates.add(batch.looks, chosen)
+
+    def _check(
+        self, place: int, pair: ImportedPair, old: Known | None, context: _Context
+    ) -> tuple[bool, list[ImportedAnnotation]]:
+        """Return whether the row repeats one of its file, and its labels that are not there yet; raise BadRow."""
+        before = context.here.get(pair.external_id, context.seen[place])
+        if pair.annotations:
+            self._people.check(pair)
+        if before != MISSING:
+            if before != context.contents[place]:
+                raise BadRow("/external_id", "An earlier row of this file has the same external_id.")
+            return True, []
+        if old is not None and old.id in context.begun and old.differs(pair):
+            raise BadRow("/external_id", "Somebody has seen this comparison; a changed row needs a new external_id.")
+        if not pair.annotations:
+            return False, []
+        return False, fresh_labels(pair, context.labels.get(old.id, {}) if old else {})
+
+    def _lock(self, pairs: list[tuple[int, ImportedPair]], known: Mapping[str, Known]) -> tuple[set[int], Stored]:
+        """Lock the items of known rows that differ or bring labels: nobody leases them meanwhile.
+
+        Returns which of them somebody has seen, and the labels that they have.
+        """
+        touched = {
+            old.id
+            for _, pair in pairs
+            if (old := known.get(pair.external_id)) is not None and (pair.annotations or old.differs(pair))
+        }
+        if not touched:
+            return set(), {}
+        if not self._options.dry_run:
+            list(QueueItem.objects.select_for_update().filter(pk__in=touched).order_by("pk").values_list("pk"))
+        begun = set(Assignment.objects.filter(comparison__in=touched).values_list("comparison", flat=True))
+        return begun, stored_labels(begun)
+
+    def _stored_elsewhere(self, pairs: list[tuple[int, ImportedPair]], decided: Decided) -> dict[int, Earlier]:
+        """Return which new pairs the project has under another id, by place."""
+        wanted = {}
+        for place, (_, pair) in enumerate(pairs) if decided.responses else ():
+            prompt = decided.prompts.get(pair.prompt_hash)
+            if prompt is not None and pair.external_id not in decided.known:
+                sides = [decided.responses.get((prompt, text)) for text in pair.hashes]
+                if sides[0] is not None and sides[1] is not None:
+                    wanted[place] = (pair, sides[0], sides[1])
+        return stored_pairs(self._project.pk, wanted)
+
+
+def _before(place: int, context: _Context) -> Earlier | None:
+    """Return the same pair as it stood before: in this batch, in an earlier one, or in the project."""
+    stood = context.standing.get(context.keys[place])
+    if stood is not None:
+        return as_earlier(stood[1], stood[0])
+    return context.earlier[place] or context.elsewhere.get(place)

@@ -1,0 +1,78 @@
+"""What became of the rows of an import, counted in comparisons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from apps.imports.models import CAME_IN, Finding
+
+MAX_ERRORS = 1000
+COUNTS = (
+    "created",
+    "updated",
+    "unchanged",
+    "rejected",
+    "excluded",
+    "duplicates",
+    "reversed",
+    "contradictions",
+    "near_duplicates",
+    "contaminated",
+)
+_COUNTED_AS = {
+    Finding.Kind.REJECTED: "rejected",
+    Finding.Kind.DUPLICATE: "duplicates",
+    Finding.Kind.REVERSED: "reversed",
+    Finding.Kind.CONTRADICTION: "contradictions",
+    Finding.Kind.NEAR_DUPLICATE: "near_duplicates",
+    Finding.Kind.CONTAMINATED: "contaminated",
+}
+
+
+@dataclass
+class ImportReport:
+    """Counts of what became of the rows; `errors` names line, field and reason of the rejected ones."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    excluded: int = 0
+    duplicates: int = 0
+    reversed: int = 0
+    contradictions: int = 0
+    near_duplicates: int = 0
+    contaminated: int = 0
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        """Return the numbers alone."""
+        return {name: getattr(self, name) for name in COUNTS}
+
+    def count_finding(self, line: int, kind: str, pointer: str, reason: str) -> None:
+        """Count a finding; a rejected row is named among the errors too, up to a thousand of them."""
+        name = _COUNTED_AS[Finding.Kind(kind)]
+        setattr(self, name, getattr(self, name) + 1)
+        if kind == Finding.Kind.REJECTED and len(self.errors) < MAX_ERRORS:
+            self.errors.append({"line": line, "field": pointer, "reason": reason})
+
+    @property
+    def notice(self) -> str:
+        """Return what must not be overlooked, in a sentence: that nothing came in, and why."""
+        return nothing_came_in(self.counts())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, as the job's result shows it."""
+        told = {"notice": self.notice} if self.notice else {}
+        return {**self.counts(), **told, "errors": self.errors}
+
+
+def nothing_came_in(counts: Mapping[str, int]) -> str:
+    """Return why no row came in, in a sentence; nothing where one of `CAME_IN` did."""
+    if any(counts.get(name) for name in CAME_IN):
+        return ""
+    if counts.get("rejected"):
+        return _("Nothing came in: every row was refused.")
+    return _("Nothing came in: there are no rows.")
