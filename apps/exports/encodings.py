@@ -23,7 +23,7 @@ ROW_GROUP = 1000
 ROW_GROUP_CHARACTERS = 8_000_000
 GZIP_LEVEL = 6
 LINES = 32
-"""So many lines are put together at a time: few enough for the processor's cache, which made this three times as fast."""
+"""So many lines are put together at a time: few enough for the processor's cache, which is three times as fast."""
 COPY_BYTES = 1 << 20
 
 

@@ -474,5 +474,7 @@ def _chosen_and_rejected(row: Row) -> tuple[int, str, str]:
     strength = _agreed(row)
     if strength == 0:
         raise LeftOut("consensus is 0")
-    first, second = (response["text"] for response in row["responses"])
-    return abs(strength), *((first, second) if strength < 0 else (second, first))
+    first, second = row["responses"]
+    if strength < 0:
+        return -strength, first["text"], second["text"]
+    return strength, second["text"], first["text"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import psycopg
@@ -30,10 +30,8 @@ _LABELED = """
     FROM prompts_comparison AS c
     JOIN labeling_consensus AS k ON k.comparison_id = c.id
     {joins}
-    WHERE c.project_id = %(project)s AND {labeled}
+    WHERE c.project_id = %(project)s AND k.annotation_count > 0
 """
-_EXISTS = """EXISTS (SELECT FROM labeling_annotation AS a
-    WHERE a.comparison_id = c.id AND a.is_current AND NOT a.is_repeat)"""
 _LABELS = """JOIN (
         SELECT comparison_id, max(submitted_at) AS newest, bool_or(imported) AS some_imported,
             bool_and(imported) AS all_imported, bool_and(g.number = ANY(%(guideline_version)s)) AS guideline_fits
@@ -63,7 +61,19 @@ _MORE = """, a.ratings_1::text, a.ratings_2::text, a.justification, a.problems_1
 
 
 _vote = cache(Vote)
-_Label = tuple[Any, ...]
+_Values = tuple[Any, ...]
+
+
+class _Fetched(NamedTuple):
+    """What the database said: comparisons as `_COMPARISONS` lists them, and all their labels as `_LABELS_OF` does."""
+
+    rows: list[_Values]
+    labels: list[_Values]
+
+    def average(self) -> int:
+        """Return how many characters of text a comparison has, rounded up."""
+        of_rows = sum([len(row[3]) + len(row[4]) + len(row[6]) + len(row[8]) + len(row[9]) for row in self.rows])
+        return (of_rows + sum([len(label[11]) for label in self.labels if len(label) > 11])) // len(self.rows) + 1
 
 
 @dataclass(frozen=True)
@@ -117,12 +127,11 @@ class Reader:
             with psycopg.Cursor(self.connection) as cursor:
                 cursor.execute(_BY_INDEX)
             size = CHUNK
-            ahead = pool.submit(self._chunk, ids, size)
-            while chunk := ahead.result():
-                average = sum(chunk.characters) // len(chunk.rows) + 1
-                size = max(1, min(CHUNK, CHUNK_CHARACTERS // average))
-                ahead = pool.submit(self._chunk, ids, size)
-                yield chunk
+            ahead = pool.submit(self._fetch, ids, size)
+            while (fetched := ahead.result()).rows:
+                size = max(1, min(CHUNK, CHUNK_CHARACTERS // fetched.average()))
+                ahead = pool.submit(self._fetch, ids, size)
+                yield self._freeze(fetched)
 
     def _count_excluded(self, where: str, reason: str, values: dict[str, Any]) -> None:
         with psycopg.Cursor(self.connection) as cursor:
@@ -135,42 +144,49 @@ class Reader:
         self.excluded |= {"not labeled": unlabeled} if unlabeled else {}
         self.excluded |= {name: count for name, count in sorted(counted.items(), key=str) if name is not None}
 
-    def _chunk(self, ids: "psycopg.ServerCursor[Any]", size: int) -> Chunk | None:
+    def _fetch(self, ids: "psycopg.ServerCursor[Any]", size: int) -> _Fetched:
+        """Return the next comparisons with their labels; nothing is made of them yet, which is for the caller."""
         wanted = [pk for (pk,) in ids.fetchmany(size)]
         if not wanted:
-            return None
+            return _Fetched([], [])
         with psycopg.Cursor(self.connection) as cursor:
             cursor.execute(_LABELS_OF.format(more=_MORE if self.with_labels else ""), [wanted], binary=True)
-            found = cursor.fetchall()
-            self._learn(cursor, found)
+            labels = cursor.fetchall()
+            self._learn(cursor, labels)
             rows = {row[0]: row for row in cursor.execute(_COMPARISONS, [wanted], binary=True)}
-        labels: dict[int, list[_Label]] = {pk: [] for pk in wanted}
-        for label in found:
-            labels[label[0]].append(label)
-        chunk = Chunk([], [], [], [], [self._names[label[2]] for label in found], [label[8] for label in found])
-        for pk in wanted:
-            self._append(chunk, rows[pk], labels[pk])
-        return chunk
+        return _Fetched([rows[pk] for pk in wanted], labels)
 
-    def _learn(self, cursor: "psycopg.Cursor[Any]", found: list[_Label]) -> None:
+    def _learn(self, cursor: "psycopg.Cursor[Any]", labels: list[_Values]) -> None:
         """Look up the names of annotators and the numbers of guideline versions that were not met before."""
-        people = {label[2] for label in found} - self._names.keys()
+        people = {label[2] for label in labels} - self._names.keys()
         if people:
             cursor.execute(
                 "SELECT id, coalesce(nullif(imported_name, ''), username) FROM accounts_user WHERE id = ANY(%s)",
                 [list(people)],
             )
             self._names.update(cursor.fetchall())
-        self.guideline_labels.update([label[7] for label in found])
+        self.guideline_labels.update([label[7] for label in labels])
         versions = self.guideline_labels.keys() - self.guidelines.keys()
         if versions:
             cursor.execute("SELECT id, number FROM projects_guidelineversion WHERE id = ANY(%s)", [list(versions)])
             self.guidelines.update(cursor.fetchall())
 
-    def _append(self, chunk: Chunk, row: tuple[Any, ...], labels: list[_Label]) -> None:
+    def _freeze(self, fetched: _Fetched) -> Chunk:
+        labels_of: dict[int, list[_Values]] = {row[0]: [] for row in fetched.rows}
+        for label in fetched.labels:
+            labels_of[label[0]].append(label)
+        names = self._names
+        chunk = Chunk(
+            [], [], [], [], [names[label[2]] for label in fetched.labels], [label[8] for label in fetched.labels]
+        )
+        for row in fetched.rows:
+            self._append(chunk, row, labels_of[row[0]])
+        return chunk
+
+    def _append(self, chunk: Chunk, row: _Values, labels: list[_Values]) -> None:
         (_pk, external_id, prompt_hash, messages, text_1, model_1, text_2, model_2, reference, metadata) = row[:10]
         gold, preference, status, excluded_reason, spread, rule, kept = row[10:]
-        kept_ids = orjson.loads(kept)
+        names, kept_ids = self._names, orjson.loads(kept)
         first, second = len(text_1), len(text_2)
         frozen: Row = {
             "external_id": external_id,
@@ -197,10 +213,10 @@ class Reader:
         longer = None if first == second else second > first
         chunk.rows.append(frozen)
         chunk.characters.append(characters)
-        chunk.labeled.append(Labeled(votes, status, None if status == "neither" else preference, longer))
-        chunk.labels.append([(self._names[label[2]], label[6], label[3]) for label in labels])
+        chunk.labeled.append(Labeled(votes, status, preference, longer))
+        chunk.labels.append([(names[label[2]], label[6], label[3]) for label in labels])
 
-    def _annotation(self, label: _Label, kept: bool) -> Row:
+    def _annotation(self, label: _Values, kept: bool) -> Row:
         (_comparison, _pk, annotator, preference, swapped, imported, revision, guideline, moment) = label[:9]
         ratings_1, ratings_2, justification, problems_1, problems_2, confidence, seconds, pasted = label[9:]
         return {
@@ -255,5 +271,5 @@ def _conditions(project_id: int, filters: dict[str, Any]) -> tuple[str, str, dic
         "max": strength.get("max", 3),
         **{name: submitted.get(name) for name in ("from", "to")},
     }
-    where = _LABELED.format(joins="\n".join(joins), labeled="true" if _LABELS in joins else _EXISTS)
+    where = _LABELED.format(joins="\n".join(joins))
     return where, f"CASE {reason} END" if asked else "NULL::text", values

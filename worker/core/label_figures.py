@@ -1,4 +1,4 @@
-"""Figures of a dataset's labels, gathered in one reading and in constant memory: agreement, bias, who labeled how much."""
+"""Figures of a dataset's labels, gathered in one reading and in constant memory: agreement, bias, labels per person."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
