@@ -102,13 +102,16 @@ class Csv:
     """
 
     def __init__(self, file: HashedFile, columns: dict[str, Column]) -> None:
-        self._file, self._columns = file, tuple(columns)
-        self._file.write(",".join(self._columns).encode() + b"\n")
+        self._file = file
+        self._cells = [(name, _text_cell if kind == "string" else _cell) for name, kind in columns.items()]
+        self._file.write(",".join(columns).encode() + b"\n")
 
     def write(self, rows: Sequence[Row], characters: int) -> None:
         """Append rows."""
-        lines = [",".join([_cell(row.get(name)) for name in self._columns]) for row in rows]
-        self._file.write(("\n".join(lines) + "\n").encode())
+        for first in range(0, len(rows), LINES):
+            few = rows[first : first + LINES]
+            lines = [",".join([cell(row.get(name)) for name, cell in self._cells]) for row in few]
+            self._file.write(("\n".join(lines) + "\n").encode())
 
     def close(self) -> None:
         """Complete the file."""
@@ -193,9 +196,13 @@ def arrow_schema(columns: dict[str, Column]) -> Any:
     return pa.schema([(name, arrow(kind)) for name, kind in columns.items()])
 
 
+def _text_cell(text: str | None) -> str:
+    return "" if text is None else '"' + formula_safe(text).replace('"', '""') + '"'
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        return '"' + formula_safe(value).replace('"', '""') + '"'
+        return _text_cell(value)
     if isinstance(value, list | dict):
         return '"' + dumps(value).decode().replace('"', '""') + '"'
     return "" if value is None else str(value)

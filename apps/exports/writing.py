@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from apps.exports.encodings import GZIPPED, WRITERS, Csv, HashedFile, JsonLines, Parquet, dump_line, gzip_file
-from apps.exports.formats import FORMATS, Format, LeftOut
+from apps.exports.formats import FORMATS
 from apps.exports.rows import Chunk
 from apps.exports.selection import encodings_of, formats_of
+from apps.exports.shapes import Format, LeftOut
 from worker.core.label_figures import LabelFigures
 
 YOUNG_OBJECTS = 500_000
