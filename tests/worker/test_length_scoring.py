@@ -9,14 +9,13 @@ from tests.factories import ComparisonFactory
 from worker.core.lengths import length_of
 from worker.tasks.scoring import score_responses
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 
 @pytest.mark.parametrize(("unit", "length"), [("characters", 10), ("words", 3)])
 def test_length_counts_code_points_or_what_white_space_parts(unit, length):
     assert length_of("Ä \n\U0001f30a bcdef", unit) == length
 
 
+@pytest.mark.django_db(transaction=True)
 def test_every_response_is_measured_once_and_what_comes_later_by_the_next_run(project, researcher):
     scorer = create_length_scorer(project=project, unit="words", name="Words", created_by=researcher)
     pair = ComparisonFactory(project=project, response_1__text="Three short\nwords")
