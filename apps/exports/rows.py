@@ -5,18 +5,20 @@ reads the next one, so that PostgreSQL and Python work at the same time.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import psycopg
 
 from apps.exports.selection import PEOPLE
-from worker.core.datacard import Vote
+from worker.core.label_figures import Labeled, Vote
 from worker.core.splits import split_of
 
 Row = dict[str, Any]
@@ -28,10 +30,8 @@ _LABELED = """
     FROM prompts_comparison AS c
     JOIN labeling_consensus AS k ON k.comparison_id = c.id
     {joins}
-    WHERE c.project_id = %(project)s AND {labeled}
+    WHERE c.project_id = %(project)s AND k.annotation_count > 0
 """
-_EXISTS = """EXISTS (SELECT FROM labeling_annotation AS a
-    WHERE a.comparison_id = c.id AND a.is_current AND NOT a.is_repeat)"""
 _LABELS = """JOIN (
         SELECT comparison_id, max(submitted_at) AS newest, bool_or(imported) AS some_imported,
             bool_and(imported) AS all_imported, bool_and(g.number = ANY(%(guideline_version)s)) AS guideline_fits
@@ -47,8 +47,11 @@ _COMPARISONS = """
     JOIN prompts_response AS r2 ON r2.id = c.response_2_id
     JOIN labeling_consensus AS k ON k.comparison_id = c.id
     WHERE c.id = ANY(%s)"""
-_VOTES = """
-    SELECT a.comparison_id, a.id, a.annotator_id, a.neither, a.preference, a.swapped, a.imported, a.revision,
+_BY_INDEX = """SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+    SET LOCAL max_parallel_workers_per_gather = 0"""
+"""For the rows of a chunk: without it, PostgreSQL reads whole tables of some ten thousand rows for each."""
+_LABELS_OF = """
+    SELECT a.comparison_id, a.id, a.annotator_id, a.preference, a.swapped, a.imported, a.revision,
         a.guideline_version_id, a.submitted_at{more}
     FROM labeling_annotation AS a
     WHERE a.comparison_id = ANY(%s) AND a.is_current AND NOT a.is_repeat
@@ -57,14 +60,37 @@ _MORE = """, a.ratings_1::text, a.ratings_2::text, a.justification, a.problems_1
         a.confidence, a.active_seconds, a.pasted_characters, a.stated_guideline_version"""
 
 
-@dataclass(frozen=True)
-class Frozen:
-    """One comparison as it is frozen; `row` has `annotations` only where a format asks for the labels."""
+_vote = cache(Vote)
+_Values = tuple[Any, ...]
 
-    row: Row
-    votes: list[Vote]
-    characters: int
-    """Length of its texts, which stands for its size."""
+
+class _Fetched(NamedTuple):
+    """What the database said: comparisons as `_COMPARISONS` lists them, and all their labels as `_LABELS_OF` does."""
+
+    rows: list[_Values]
+    labels: list[_Values]
+
+    def average(self) -> int:
+        """Return how many characters of text a comparison has, rounded up."""
+        of_rows = sum([len(row[3]) + len(row[4]) + len(row[6]) + len(row[8]) + len(row[9]) for row in self.rows])
+        return (of_rows + sum([len(label[11]) for label in self.labels if len(label) > 11])) // len(self.rows) + 1
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Comparisons that were read together, and their labels."""
+
+    rows: list[Row]
+    """The frozen rows; they have `annotations` only where a format asks for the labels."""
+    characters: list[int]
+    """Length of the texts of each row, which stands for its size."""
+    labeled: list[Labeled]
+    labels: list[list[tuple[str, int, int | None]]]
+    """For each row, its labels as (annotator, revision, preference)."""
+    annotators: list[str]
+    """Who gave each label, row after row."""
+    moments: list[datetime]
+    """When each label was given, row after row."""
 
 
 @dataclass
@@ -82,7 +108,7 @@ class Reader:
     """Labels by id of the guideline version."""
     _names: dict[int, str] = field(default_factory=dict)
 
-    def chunks(self) -> Generator[list[Frozen]]:
+    def chunks(self) -> Generator[Chunk]:
         """Yield the comparisons in the order of the bytes of their external ids, whatever language the database has.
 
         Close the iterator before the transaction ends: a thread may be reading ahead.
@@ -98,13 +124,14 @@ class Reader:
                 f'SELECT c.id {where} AND ({reason}) IS NULL ORDER BY c.external_id COLLATE "C"',
                 values,
             )
+            with psycopg.Cursor(self.connection) as cursor:
+                cursor.execute(_BY_INDEX)
             size = CHUNK
-            ahead = pool.submit(self._chunk, ids, size)
-            while chunk := ahead.result():
-                average = sum(frozen.characters for frozen in chunk) // len(chunk) + 1
-                size = max(1, min(CHUNK, CHUNK_CHARACTERS // average))
-                ahead = pool.submit(self._chunk, ids, size)
-                yield chunk
+            ahead = pool.submit(self._fetch, ids, size)
+            while (fetched := ahead.result()).rows:
+                size = max(1, min(CHUNK, CHUNK_CHARACTERS // fetched.average()))
+                ahead = pool.submit(self._fetch, ids, size)
+                yield self._freeze(fetched)
 
     def _count_excluded(self, where: str, reason: str, values: dict[str, Any]) -> None:
         with psycopg.Cursor(self.connection) as cursor:
@@ -117,43 +144,50 @@ class Reader:
         self.excluded |= {"not labeled": unlabeled} if unlabeled else {}
         self.excluded |= {name: count for name, count in sorted(counted.items(), key=str) if name is not None}
 
-    def _chunk(self, ids: "psycopg.ServerCursor[Any]", size: int) -> list[Frozen]:
+    def _fetch(self, ids: "psycopg.ServerCursor[Any]", size: int) -> _Fetched:
+        """Return the next comparisons with their labels; nothing is made of them yet, which is for the caller."""
         wanted = [pk for (pk,) in ids.fetchmany(size)]
         if not wanted:
-            return []
+            return _Fetched([], [])
         with psycopg.Cursor(self.connection) as cursor:
-            labels = _VOTES.format(more=_MORE if self.with_labels else "")
-            votes: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-            for vote in cursor.execute(labels, [wanted], binary=True):
-                votes[vote[0]].append(vote)
-            self._learn(cursor, votes)
+            cursor.execute(_LABELS_OF.format(more=_MORE if self.with_labels else ""), [wanted], binary=True)
+            labels = cursor.fetchall()
+            self._learn(cursor, labels)
             rows = {row[0]: row for row in cursor.execute(_COMPARISONS, [wanted], binary=True)}
-        return [self._frozen(rows[pk], votes[pk]) for pk in wanted]
+        return _Fetched([rows[pk] for pk in wanted], labels)
 
-    def _learn(self, cursor: "psycopg.Cursor[Any]", votes: dict[int, list[tuple[Any, ...]]]) -> None:
+    def _learn(self, cursor: "psycopg.Cursor[Any]", labels: list[_Values]) -> None:
         """Look up the names of annotators and the numbers of guideline versions that were not met before."""
-        people = {vote[2] for group in votes.values() for vote in group} - self._names.keys()
+        people = {label[2] for label in labels} - self._names.keys()
         if people:
             cursor.execute(
                 "SELECT id, coalesce(nullif(imported_name, ''), username) FROM accounts_user WHERE id = ANY(%s)",
                 [list(people)],
             )
             self._names.update(cursor.fetchall())
-        self.guideline_labels.update(vote[8] for group in votes.values() for vote in group)
+        self.guideline_labels.update([label[7] for label in labels])
         versions = self.guideline_labels.keys() - self.guidelines.keys()
         if versions:
             cursor.execute("SELECT id, number FROM projects_guidelineversion WHERE id = ANY(%s)", [list(versions)])
             self.guidelines.update(cursor.fetchall())
 
-    def _frozen(self, row: tuple[Any, ...], labels: list[tuple[Any, ...]]) -> Frozen:
+    def _freeze(self, fetched: _Fetched) -> Chunk:
+        labels_of: dict[int, list[_Values]] = {row[0]: [] for row in fetched.rows}
+        for label in fetched.labels:
+            labels_of[label[0]].append(label)
+        names = self._names
+        chunk = Chunk(
+            [], [], [], [], [names[label[2]] for label in fetched.labels], [label[8] for label in fetched.labels]
+        )
+        for row in fetched.rows:
+            self._append(chunk, row, labels_of[row[0]])
+        return chunk
+
+    def _append(self, chunk: Chunk, row: _Values, labels: list[_Values]) -> None:
         (_pk, external_id, prompt_hash, messages, text_1, model_1, text_2, model_2, reference, metadata) = row[:10]
         gold, preference, status, excluded_reason, spread, rule, kept = row[10:]
-        names = self._names
-        kept_ids = set(orjson.loads(kept))
-        votes = [
-            Vote(names[annotator], None if neither else value, pk in kept_ids, swapped, imported, revision, moment)
-            for _, pk, annotator, neither, value, swapped, imported, revision, _, moment, *_ in labels
-        ]
+        names, kept_ids = self._names, orjson.loads(kept)
+        first, second = len(text_1), len(text_2)
         frozen: Row = {
             "external_id": external_id,
             "split": split_of(prompt_hash, self.selection["splits"], self.selection["seed"]),
@@ -171,29 +205,35 @@ class Reader:
                 "rule": rule,
             },
         }
-        characters = len(messages) + len(text_1) + len(text_2) + len(reference) + len(metadata)
+        characters = len(messages) + first + second + len(reference) + len(metadata)
         if self.with_labels:
-            frozen["annotations"] = [self._annotation(vote, label) for vote, label in zip(votes, labels, strict=True)]
-            characters += sum(len(label[12]) for label in labels)
-        return Frozen(frozen, votes, characters)
+            frozen["annotations"] = [self._annotation(label, label[1] in kept_ids) for label in labels]
+            characters += sum([len(label[11]) for label in labels])
+        votes = tuple([_vote(label[3], label[1] in kept_ids, label[4], label[5]) for label in labels])
+        longer = None if first == second else second > first
+        chunk.rows.append(frozen)
+        chunk.characters.append(characters)
+        chunk.labeled.append(Labeled(votes, status, preference, longer))
+        chunk.labels.append([(names[label[2]], label[6], label[3]) for label in labels])
 
-    def _annotation(self, vote: Vote, label: tuple[Any, ...]) -> Row:
-        ratings_1, ratings_2, justification, problems_1, problems_2, confidence, seconds, pasted, stated = label[10:]
+    def _annotation(self, label: _Values, kept: bool) -> Row:
+        (_comparison, _pk, annotator, preference, swapped, imported, revision, guideline, moment) = label[:9]
+        ratings_1, ratings_2, justification, problems_1, problems_2, confidence, seconds, pasted, stated = label[9:]
         return {
-            "annotator": vote.annotator,
-            "preference": "neither" if vote.preference is None else vote.preference,
-            "ratings": [json.loads(ratings_1), json.loads(ratings_2)],
+            "annotator": self._names[annotator],
+            "preference": "neither" if preference is None else preference,
+            "ratings": [orjson.loads(ratings_1), orjson.loads(ratings_2)],
             "justification": justification,
-            "shown_order": [2, 1] if vote.swapped else [1, 2],
-            "kept": vote.kept,
-            "revision": vote.revision,
-            "imported": vote.imported,
-            "guideline_version": stated or self.guidelines[label[8]],
-            "problems": [json.loads(problems_1), json.loads(problems_2)],
+            "shown_order": [2, 1] if swapped else [1, 2],
+            "kept": kept,
+            "revision": revision,
+            "imported": imported,
+            "guideline_version": stated or self.guidelines[guideline],
+            "problems": [orjson.loads(problems_1), orjson.loads(problems_2)],
             "confidence": confidence,
             "active_seconds": seconds,
             "paste_share": None if pasted is None else min(1.0, pasted / max(1, len(justification))),
-            "submitted_at": vote.submitted_at.isoformat().replace("+00:00", "Z"),
+            "submitted_at": moment.isoformat().replace("+00:00", "Z"),
         }
 
 
@@ -231,5 +271,5 @@ def _conditions(project_id: int, filters: dict[str, Any]) -> tuple[str, str, dic
         "max": strength.get("max", 3),
         **{name: submitted.get(name) for name in ("from", "to")},
     }
-    where = _LABELED.format(joins="\n".join(joins), labeled="true" if _LABELS in joins else _EXISTS)
+    where = _LABELED.format(joins="\n".join(joins))
     return where, f"CASE {reason} END" if asked else "NULL::text", values

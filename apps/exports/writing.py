@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from apps.exports.encodings import GZIPPED, WRITERS, Csv, HashedFile, JsonLines, Parquet, dumps, gzip_file
-from apps.exports.formats import FORMATS, Format, LeftOut
-from apps.exports.rows import Frozen
+from apps.exports.encodings import GZIPPED, WRITERS, Csv, HashedFile, JsonLines, Parquet, dump_line, gzip_file
+from apps.exports.formats import FORMATS
+from apps.exports.rows import Chunk
 from apps.exports.selection import encodings_of, formats_of
-from worker.core.datacard import Labeled, LabelFigures
+from apps.exports.shapes import Format, LeftOut
+from worker.core.label_figures import LabelFigures
 
 YOUNG_OBJECTS = 500_000
 LABELS_FILE = "labels.jsonl"
@@ -37,7 +38,7 @@ def needs_labels(selection: dict[str, Any]) -> bool:
 
 
 def write_rows(
-    *, chunks: Iterator[list[Frozen]], selection: dict[str, Any], folder: Path, on_rows: Callable[[int], None]
+    *, chunks: Iterator[Chunk], selection: dict[str, Any], folder: Path, on_rows: Callable[[int], None]
 ) -> Written:
     """Write the chunks of a selection into a folder; `on_rows` hears how many comparisons there are so far."""
     written = Written()
@@ -52,9 +53,9 @@ def write_rows(
         for chunk in chunks:
             for files in formats:
                 files.write(chunk)
-            labels.write(b"".join([_label_line(frozen) for frozen in chunk]))
+            labels.write(b"".join([_label_line(*each) for each in zip(chunk.rows, chunk.labels, strict=True)]))
             _count(chunk, written)
-            number += len(chunk)
+            number += len(chunk.rows)
             on_rows(number)
         for files in formats:
             files.close()
@@ -99,16 +100,16 @@ class _FormatFiles:
                 self._files[f"{split}.{encoding}"] = file
                 self._writers[split].append(WRITERS[encoding](file, export_format.columns))
 
-    def write(self, chunk: list[Frozen]) -> None:
+    def write(self, chunk: Chunk) -> None:
         """Convert the rows of a chunk and append them."""
         by_split: dict[str, list[dict[str, Any]]] = {split: [] for split in self._writers}
         characters = dict.fromkeys(by_split, 0)
         convert = self._convert
-        for frozen in chunk:
-            split = frozen.row["split"]
+        for row, length in zip(chunk.rows, chunk.characters, strict=True):
+            split = row["split"]
             try:
-                by_split[split] += convert(frozen.row)
-                characters[split] += frozen.characters
+                by_split[split] += convert(row)
+                characters[split] += length
             except LeftOut as reason:
                 self.left_out[str(reason)] += 1
         for split, rows in by_split.items():
@@ -146,22 +147,12 @@ class _FormatFiles:
         }
 
 
-def _label_line(frozen: Frozen) -> bytes:
-    row = frozen.row
-    votes = [[vote.annotator, vote.revision, vote.preference] for vote in frozen.votes]
+def _label_line(row: dict[str, Any], labels: list[tuple[str, int, int | None]]) -> bytes:
     consensus = row["consensus"]
-    return dumps([row["external_id"], row["split"], consensus["status"], consensus["preference"], votes]) + b"\n"
+    return dump_line([row["external_id"], row["split"], consensus["status"], consensus["preference"], labels])
 
 
-def _count(chunk: list[Frozen], written: Written) -> None:
-    rows = [frozen.row for frozen in chunk]
-    written.comparisons.update([row["split"] for row in rows])
-    written.rules.update([row["consensus"]["rule"] for row in rows])
-    written.figures.add([_labeled(frozen) for frozen in chunk])
-
-
-def _labeled(frozen: Frozen) -> Labeled:
-    consensus = frozen.row["consensus"]
-    first, second = (len(response["text"]) for response in frozen.row["responses"])
-    preference = None if consensus["preference"] == "neither" else consensus["preference"]
-    return Labeled(frozen.votes, consensus["status"], preference, None if first == second else second > first)
+def _count(chunk: Chunk, written: Written) -> None:
+    written.comparisons.update([row["split"] for row in chunk.rows])
+    written.rules.update([row["consensus"]["rule"] for row in chunk.rows])
+    written.figures.add(chunk.labeled, chunk.annotators, chunk.moments)

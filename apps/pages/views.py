@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -140,15 +141,26 @@ def comparison(request: PageRequest, slug: str, comparison_id: int) -> HttpRespo
 
 
 def _rewards(project: Project, shown: Comparison) -> dict[str, Any]:
-    """Return the rewards of the two responses, if there is a scorer."""
-    scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
-    rewards: dict[int, float] = {}
-    if scorer:
-        signals = Signal.objects.filter(scorer=scorer, response__in=[shown.response_1_id, shown.response_2_id])
-        rewards = dict(signals.values_list("response_id", "value"))
+    """Return the rewards of the two responses, if there is a scorer, and what the baselines measured beside them."""
+    scorers = list(project.scorers.filter(Q(orders_queue=True) | Q(kind=Scorer.Kind.LENGTH)).order_by("name"))
+    pair = [shown.response_1_id, shown.response_2_id]
+    values: dict[int, dict[int, float]] = {each.pk: {} for each in scorers}
+    if scorers:
+        signals = Signal.objects.filter(scorer__in=scorers, response__in=pair)
+        for scorer_id, response_id, value in signals.values_list("scorer_id", "response_id", "value"):
+            values[scorer_id][response_id] = value
+    scorer = next((each for each in scorers if each.orders_queue), None)
+    rewards = values[scorer.pk] if scorer else {}
     responses = enumerate((shown.response_1, shown.response_2), start=1)
     rewarded = [(label, response, rewards.get(response.pk)) for label, response in responses]
-    return {"sees_results": True, "scorer": scorer, "responses": rewarded}
+    return {
+        "sees_results": True,
+        "scorer": scorer,
+        "responses": rewarded,
+        "baselines": [
+            (each.name, *map(values[each.pk].get, pair)) for each in scorers if values[each.pk] and each != scorer
+        ],
+    }
 
 
 def _answers(project: Project, shown: Comparison) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from apps.signals.serializers import (
     ScorerSerializer,
     SignalSerializer,
 )
+from worker.core.lengths import UNITS
 
 SEES_COMPARISONS = (Role.MANAGER, Role.REVIEWER, Role.RESEARCHER)
 
@@ -93,18 +94,25 @@ class ScorerList(ListView):
         """Return the scorers of the project."""
         return get_project(self.request.user, self.kwargs["slug"], *SEES_RESULTS).scorers.all()
 
-    @extend_schema(request=NewScorerSerializer, responses={})
+    @extend_schema(request=NewScorerSerializer, responses={201: ScorerSerializer})
     def post(self, request: SignedInRequest, slug: str) -> Response:
-        """Refuse, with a sentence: the only kind of scorer so far is a reward model, and training makes those."""
-        get_project(request.user, slug, *SEES_RESULTS)
+        """Configure a scorer that needs no labels: the length of a response, the baseline that longer ones win.
+
+        `scorers/{id}/run/` then scores. Training makes the other scorers.
+        """
+        project = get_project(request.user, slug, *SEES_RESULTS)
         body = NewScorerSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        kind = body.validated_data["kind"]
-        if kind in Scorer.Kind.values:
-            detail = "Training makes these scorers: start a training run, and promote the version that comes out."
-        else:
-            detail = f"There is no such kind of scorer; known is {', '.join(Scorer.Kind.values)}."
-        raise InvalidInput("A scorer like this cannot be configured.", [FieldError("/kind", detail)])
+        kind, unit = body.validated_data["kind"], body.validated_data.get("unit", UNITS[0])
+        if kind != Scorer.Kind.LENGTH:
+            raise InvalidInput("A scorer like this cannot be configured.", [FieldError("/kind", _why_not(kind))])
+        scorer = services.create_length_scorer(
+            project=project,
+            unit=unit,
+            name=body.validated_data.get("name") or f"Length in {unit}",
+            created_by=request.user,
+        )
+        return Response(ScorerSerializer(scorer).data, status=201)
 
 
 class ScorerRun(APIView):
@@ -141,6 +149,12 @@ class SignalList(ListView):
     def get_serializer_context(self) -> dict[str, Any]:
         """Add the shaped values of the page."""
         return {**super().get_serializer_context(), "shaped": self.shaped}
+
+
+def _why_not(kind: str) -> str:
+    if kind in Scorer.Kind.values:
+        return "Training makes these scorers: start a training run, and promote the version that comes out."
+    return f"There is no such kind of scorer; the kind that can be configured is {Scorer.Kind.LENGTH.value}."
 
 
 def _queue_signals(project: Project, comparisons: list[Comparison]) -> dict[str, Any]:

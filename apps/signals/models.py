@@ -15,12 +15,14 @@ class Scorer(Created):
 
     class Kind(models.TextChoices):
         REWARD_MODEL = "reward_model", "Reward model"
+        LENGTH = "length", "Length"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="scorers")
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=20, choices=Kind.choices)
     config = models.JSONField(
-        default=dict, help_text="For a reward model: its folder in the artifact storage and its files."
+        default=dict,
+        help_text="For a reward model: its folder in the artifact storage and its files. For a length: its unit.",
     )
     orders_queue = models.BooleanField(default=False, help_text="Its margins order the queue; one scorer per project.")
 

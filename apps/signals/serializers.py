@@ -11,6 +11,7 @@ from apps.labeling.serializers import MessageSerializer
 from apps.prompts.models import Comparison
 from apps.signals.models import Scorer, Signal
 from worker.core.consensus import Status
+from worker.core.lengths import UNITS
 
 
 class ConsensusSerializer(serializers.Serializer[Any]):
@@ -113,6 +114,7 @@ class ScorerSerializer(serializers.Serializer[Scorer]):
     id = serializers.CharField()
     name = serializers.CharField()
     kind = serializers.ChoiceField(choices=Scorer.Kind.choices)
+    unit = serializers.CharField(source="config.unit", default=None, allow_null=True, help_text="Of a length.")
     orders_queue = serializers.BooleanField()
     created_at = serializers.DateTimeField()
 
@@ -121,7 +123,8 @@ class NewScorerSerializer(StrictSerializer):
     """A scorer to configure."""
 
     kind = TextField(max_length=20)
-    name = TextField(required=False, max_length=120)
+    name = TextField(required=False, max_length=120, help_text="Default: the kind and the unit.")
+    unit = serializers.ChoiceField(choices=UNITS, required=False, help_text="Of a length; default: characters.")
 
 
 class ShapedSerializer(serializers.Serializer[Any]):

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
+from apps.core.errors import FieldError, InvalidInput
 from apps.jobs.models import Job
 from apps.jobs.services import enqueue
 from apps.projects.models import Project
@@ -50,6 +52,18 @@ def shaped_values(signals: Sequence[Signal]) -> dict[int, float]:
         if others:
             shaped[signal.pk] = preference_as_reward(signal.value, others)
     return shaped
+
+
+@transaction.atomic
+def create_length_scorer(*, project: Project, unit: str, name: str, created_by: User) -> Scorer:
+    """Configure the baseline whose value is the length of a response; raise InvalidInput for a name that is taken."""
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    if Scorer.objects.filter(project=project, name=name).exists():
+        taken = FieldError("/name", _("The project has a scorer of this name."))
+        raise InvalidInput(_("A scorer like this cannot be configured."), [taken])
+    scorer = Scorer.objects.create(project=project, name=name, kind=Scorer.Kind.LENGTH, config={"unit": unit})
+    record(project=project, actor=created_by, verb="configured a scorer", scorer=name, unit=unit)
+    return scorer
 
 
 def run_scorer(*, scorer: Scorer, created_by: User | None = None) -> Job:

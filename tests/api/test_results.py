@@ -5,6 +5,7 @@ import pytest
 from apps.jobs.models import Job
 from apps.labeling.leasing import lease_next
 from apps.labeling.services import submit_annotation
+from apps.projects.models import AuditEvent
 from apps.prompts.models import Comparison
 from apps.signals.models import Scorer, Signal
 from tests.api.conftest import OTHER_PERSONS_WORDS, SIGNAL_VALUE, Api, pointers, problem
@@ -132,12 +133,36 @@ def test_scorers_are_listed(world, researcher):
 
 
 @pytest.mark.parametrize(
-    ("body", "pointer"), [({"kind": "reward_model"}, "/kind"), ({"kind": "x"}, "/kind"), ({}, "/kind")]
+    ("body", "pointer"),
+    [
+        ({"kind": "reward_model"}, "/kind"),
+        ({"kind": "x"}, "/kind"),
+        ({}, "/kind"),
+        ({"kind": "length", "unit": "pounds"}, "/unit"),
+        ({"kind": "length", "name": "Reward model 1"}, "/name"),
+        ({"kind": "length", "folder": "/etc"}, "/folder"),
+    ],
 )
-def test_a_scorer_is_not_configured_by_hand(world, manager, body, pointer):
+def test_a_scorer_that_makes_no_sense_is_refused(world, manager, body, pointer):
     reply = Api(manager).post("projects/tides/scorers/", body)
     assert pointers(reply) == [pointer]
     assert Scorer.objects.count() == 1
+
+
+def test_the_length_of_responses_is_a_scorer_that_needs_no_labels(world, researcher):
+    api = Api(researcher)
+    made = api.post("projects/tides/scorers/", {"kind": "length", "unit": "words"})
+    assert made.status_code == 201
+    body = made.json()
+    assert (body["kind"], body["unit"], body["name"], body["orders_queue"]) == (
+        "length",
+        "words",
+        "Length in words",
+        False,
+    )
+    assert api.post(f"scorers/{body['id']}/run/").json()["job"]["kind"] == "scoring"
+    event = AuditEvent.objects.get(project=world.project, verb="configured a scorer")
+    assert (event.actor, event.detail) == (researcher, {"scorer": "Length in words", "unit": "words"})
 
 
 def test_running_a_scorer_twice_is_one_job(world, researcher):

@@ -2,19 +2,20 @@
 
 import csv
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from worker.core.datacard import Agreement, Labeled, LabelFigures, Vote
+from worker.core import label_figures
+from worker.core.label_figures import Agreement, Labeled, LabelFigures, Vote
 
 VOTES = Path("../shared/data/agreement_helpsteer2_votes.csv")
 WHEN = datetime(2026, 11, 27, tzinfo=UTC)
 
 
-def vote(preference, *, annotator="a", kept=True, swapped=False, imported=False):
-    return Vote(annotator, preference, kept, swapped, imported, 1, WHEN)
+def vote(preference, *, kept=True, swapped=False, imported=False):
+    return Vote(preference, kept, swapped, imported)
 
 
 def labeled(*votes, status="agreed", preference=1, second_is_longer=None):
@@ -90,7 +91,9 @@ def test_position_counts_what_was_shown_first_and_length_the_longer_response():
                 second_is_longer=True,
             ),
             labeled(vote(3), second_is_longer=None),  # shown second; both have one length
-        ]
+        ],
+        annotators=["a"] * 7,
+        moments=[WHEN] * 7,
     )
     counted = figures.to_dict()
     assert (counted["position_bias"]["count"], counted["position_bias"]["n"]) == (2, 4)
@@ -98,10 +101,12 @@ def test_position_counts_what_was_shown_first_and_length_the_longer_response():
     assert (counted["labels"], counted["imported_labels"], counted["annotators"]) == (7, 2, 1)
 
 
-def test_figures_do_not_depend_on_how_many_rows_come_at_a_time():
-    rows = [labeled(vote(n % 3 - 1 or 1, annotator=str(n % 5)), second_is_longer=bool(n % 2)) for n in range(30)]
+def test_figures_do_not_depend_on_how_many_rows_come_at_a_time_nor_on_when_they_are_added_up(monkeypatch):
+    rows = [labeled(vote(n % 3 - 1 or 1, kept=n % 4 > 0), second_is_longer=bool(n % 2)) for n in range(30)]
     together, one_by_one = LabelFigures(), LabelFigures()
-    together.add(rows)
-    for row in rows:
-        one_by_one.add([row])
+    together.add(rows, [str(n % 5) for n in range(30)], [WHEN + timedelta(n) for n in range(30)])
+    monkeypatch.setattr(label_figures, "MOST_ALIKE", 3)
+    for n, row in enumerate(rows):
+        one_by_one.add([row], [str(n % 5)], [WHEN + timedelta(n)])
     assert together.to_dict() == one_by_one.to_dict()
+    assert together.to_dict() == one_by_one.to_dict()  # reading them changes nothing

@@ -6,6 +6,7 @@ import pytest
 
 from apps.core.errors import Conflict, InvalidInput
 from apps.exports.services import create_snapshot, diff_snapshots
+from apps.labeling.consensus import settle
 from apps.labeling.models import Annotation
 from tests.exports.rows import ALL, ONE, labels, written
 from tests.factories import ProjectFactory
@@ -22,7 +23,10 @@ def test_added_removed_changed_and_unchanged(project):
     load(project, pair("a", 1, 1, 1), pair("c", 2), pair("d", 3, 3, 3))
     before = written(project, ONE)
     load(project, pair("b", -1, -1, -1), pair("ä", 1))
-    Annotation.objects.filter(comparison__external_id="d").delete()
+    gone = Annotation.objects.filter(comparison__external_id="d")
+    comparison_id = gone[0].comparison_id
+    gone.delete()
+    settle(comparison_ids=[comparison_id], protocol=project.protocol)
     Annotation.objects.filter(comparison__external_id="c").update(preference=-2, revision=2)
     after = written(project, {**ALL, "formats": ["trl-preference"], "encodings": ["csv"]})
     diff = diff_snapshots(before=before, after=after)

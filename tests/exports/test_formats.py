@@ -3,7 +3,8 @@
 import pytest
 
 from apps.exports.encodings import arrow_schema
-from apps.exports.formats import FORMATS, LeftOut
+from apps.exports.formats import FORMATS
+from apps.exports.shapes import LeftOut
 from tests.exports.rows import annotation, frozen
 
 TURNS = [

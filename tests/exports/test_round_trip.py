@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.exports.formats import helpsteer2_prompt
+from apps.exports.helpsteer import helpsteer2_prompt
 from tests.exports.rows import ALL, ONE, labels, rows_of, written
 from tests.factories import ProjectFactory
 from tests.imports.test_imports import load, row

@@ -3,7 +3,7 @@
 import pytest
 
 from apps.core.errors import InvalidInput, NotFound
-from apps.exports.formats import helpsteer2_prompt, split_justification
+from apps.exports.helpsteer import helpsteer2_prompt, split_justification
 from apps.exports.models import Snapshot
 from apps.exports.services import create_snapshot, find_file, write_snapshot
 from tests.exports.rows import ALL, WHY, labels, rows_of, written

@@ -81,6 +81,15 @@ def test_rewards_of_the_current_scorer_stand_with_each_response(as_user, researc
     assert "Rewards by Reward model 4." in html
 
 
+def test_lengths_stand_below_the_responses_and_are_no_reward(as_user, researcher, project, pair):
+    scorer = Scorer.objects.create(project=project, name="Length in <b>", kind="length", config={"unit": "words"})
+    Signal.objects.create(scorer=scorer, response=pair.response_1, value=125, input_hash="x")
+    html = as_user(researcher).get(f"{LIST}{pair.pk}/").content.decode()
+    assert "Length in &lt;b&gt;: 125 : –." in html
+    assert "reward 125" not in html
+    assert "No scorer is in use yet." in html
+
+
 def test_a_comparison_page_takes_the_same_queries_however_many_annotations(
     as_user, manager, project, django_assert_max_num_queries
 ):

@@ -1,5 +1,6 @@
 """Scoring: many responses per message, each stored once, the model kept in the worker's process."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from apps.prompts.models import Response
 from apps.signals.models import Scorer
 from apps.signals.services import Measured, input_hash, order_queue, score_new_responses, store_signals, unscored
 from worker.core.conversation import prompt_text
+from worker.core.lengths import length_of
 from worker.tasks.running import Held, run_job
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from worker.core.scoring import Scorer as RewardScorer
 
 RESIDENT_MODELS = 2
+Measure = Callable[[list[Response]], list[Measured]]
 
 
 @shared_task(name="tiebreak.score_responses")
@@ -33,10 +36,10 @@ def _score(held: Held) -> None:
     before = scorer.signals.count()
     total, done = before + left.count(), before
     held.progress(done, total, "Loading the model")
-    model = _resident(scorer.config["folder"], tuple(scorer.config["files"]))
+    measure_batch = MEASURES[Scorer.Kind(scorer.kind)](scorer)
     last = 0
     while batch := list(left.filter(pk__gt=last)[: settings.SCORING_BATCH]):
-        measured = _measure(model, batch)
+        measured = measure_batch(batch)
         with storing(held.claim):
             store_signals(scorer=scorer, measured=measured)
         done, last = done + len(batch), batch[-1].pk
@@ -47,13 +50,33 @@ def _score(held: Held) -> None:
     score_new_responses(project=scorer.project)  # what an import brought since this job looked last
 
 
-def _measure(model: "RewardScorer", responses: list[Response]) -> list[Measured]:
-    pairs = [(prompt_text(response.prompt.messages), response.text) for response in responses]
-    rewards = model.score(pairs, feature_cache())
-    return [
-        Measured(response.pk, float(reward), input_hash(response))
-        for response, reward in zip(responses, rewards, strict=True)
+def _by_model(scorer: Scorer) -> Measure:
+    """Return what scores responses by a reward model."""
+    model = _resident(scorer.config["folder"], tuple(scorer.config["files"]))
+
+    def measured(responses: list[Response]) -> list[Measured]:
+        rewards = model.score([(prompt_text(each.prompt.messages), each.text) for each in responses], feature_cache())
+        return [
+            Measured(response.pk, float(reward), input_hash(response))
+            for response, reward in zip(responses, rewards, strict=True)
+        ]
+
+    return measured
+
+
+def _by_length(scorer: Scorer) -> Measure:
+    """Return what scores responses by how long they are."""
+    unit = scorer.config["unit"]
+    return lambda responses: [
+        Measured(each.pk, float(length_of(each.text, unit)), input_hash(each)) for each in responses
     ]
+
+
+MEASURES: dict[Scorer.Kind, Callable[[Scorer], Measure]] = {
+    Scorer.Kind.REWARD_MODEL: _by_model,
+    Scorer.Kind.LENGTH: _by_length,
+}
+"""What scores responses, by kind of scorer."""
 
 
 def feature_cache() -> "FeatureCache":
