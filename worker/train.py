@@ -29,7 +29,7 @@ from worker.core.features import FeatureCache, cached_features
 from worker.core.files import write_bytes, write_json
 from worker.core.pairs import Pair, PairsError, decided, prompts_in_both, read_pairs
 from worker.core.scoring import Scorer
-from worker.core.training.head import Head, Interrupted, LabeledFeatures, train_head
+from worker.core.training.head import Head, Interrupted, LabeledFeatures, laplace_of, train_head
 from worker.core.training.objective import TrainingError, labels_of, outputs_of, pairs_to_learn
 from worker.core.training.recipe import Recipe
 from worker.core.training.save import ModelFolderError, check_architecture, save_model
@@ -156,13 +156,14 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
     if recipe.first_stage is None:
         head = fit(recipe, initial, "checkpoint.safetensors", {})
     else:
-        first = fit(recipe.first_stage, None, "checkpoint-first.safetensors", {"stage": 1})
-        head = fit(recipe, first, "checkpoint.safetensors", {"stage": 2})
+        initial = fit(recipe.first_stage, None, "checkpoint-first.safetensors", {"stage": 1})
+        head = fit(recipe, initial, "checkpoint.safetensors", {"stage": 2})
+    uncertainty = laplace_of(recipe, head, _labeled(train, features), initial)
     judged = decided(train)
     metrics = _metrics(head, judged, _labeled(judged, features), validation, validation_set) | {"left_out": left_out}
     _write_validation_scores(folder / "validation_scores.jsonl", head, validation, validation_set)
     stop.check()
-    save_model(folder / "model", recipe, backbone, head, settings.snapshot, metrics)
+    save_model(folder / "model", recipe, backbone, head, settings.snapshot, metrics, uncertainty)
     write_json(folder / "metrics.json", metrics)
     report({"event": "saved", "model": str(folder / "model"), "metrics": metrics})
 

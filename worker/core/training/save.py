@@ -21,10 +21,12 @@ from worker.core.files import new_folder, write_bytes, write_json
 from worker.core.training.head import Head
 from worker.core.training.model_card import model_card
 from worker.core.training.recipe import Recipe
+from worker.core.uncertainty import Laplace
 
 FORMAT = 1
 MANIFEST = "tiebreak.json"
 HEAD_FILE = "head/head.safetensors"
+UNCERTAINTY_FILE = "head/uncertainty.safetensors"
 PROBES: tuple[Texts, ...] = (
     ("What is two plus two?", "Four."),
     ("Name a colour.", "Blue, the colour of a clear sky on a day without clouds."),
@@ -37,7 +39,13 @@ class ModelFolderError(Exception):
 
 
 def save_model(
-    folder: Path, recipe: Recipe, backbone: Backbone, head: Head, snapshot: str, metrics: dict[str, Any]
+    folder: Path,
+    recipe: Recipe,
+    backbone: Backbone,
+    head: Head,
+    snapshot: str,
+    metrics: dict[str, Any],
+    uncertainty: Laplace | None = None,
 ) -> None:
     """Write the model under a temporary name and rename it, so `folder` is whole or absent."""
     with new_folder(folder) as new:
@@ -49,6 +57,8 @@ def save_model(
             _write_classifier(new, backbone, head)
         (new / HEAD_FILE).parent.mkdir()
         write_bytes(new / HEAD_FILE, save({"weight": head.weight, "bias": head.bias}))
+        if uncertainty is not None:
+            write_bytes(new / UNCERTAINTY_FILE, save({"centre": uncertainty.centre, "factor": uncertainty.factor}))
         manifest = {
             "format": FORMAT,
             "recipe": recipe.to_dict(),
@@ -57,6 +67,7 @@ def save_model(
             "weights_sha256": weights_sha256(new),
             "head": HEAD_FILE,
             "outputs": list(head.outputs),
+            "uncertainty": None if uncertainty is None else {"method": "laplace", "file": UNCERTAINTY_FILE},
             "loader": loader,
             "snapshot": snapshot,
             "metrics": metrics,
