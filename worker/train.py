@@ -228,7 +228,7 @@ def _initial_head(settings: Settings, backbone: Backbone) -> Head | None:
     scorer = Scorer.load(settings.initial_model)
     if scorer.backbone.revision != backbone.revision:
         raise TrainingError(
-            "The initial model was trained on other features (backbone, pooling or max_tokens differ), "
+            "The initial model was trained on other features (backbone, pooling, layers or max_tokens differ), "
             "so its head cannot be a starting point."
         )
     return scorer.head

@@ -82,11 +82,14 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) ->
     The layout is written by hand: it is small and stable, and saves the worker a dependency on
     sentence-transformers.
     """
-    for source in sorted(backbone.folder.glob("*.safetensors*")):
-        shutil.copyfile(source, folder / source.name)
+    if backbone.layers is None:
+        for source in sorted(backbone.folder.glob("*.safetensors*")):
+            shutil.copyfile(source, folder / source.name)
+    else:
+        _save_pretrained(backbone.model, folder)  # the layers that are read, and no others
     config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
-    write_json(folder / "config.json", config | {"dtype": "float32"})
+    write_json(folder / "config.json", config | backbone.depth | {"dtype": "float32"})
     backbone.tokenizer.save_pretrained(folder)
     weight, bias = head.reward_layer()
     size = len(weight)
@@ -121,11 +124,15 @@ def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
     """Put backbone and head into the architecture's own classification model and save that."""
     classifier = _classifier(backbone, head)
     _check_equal_scores(classifier, backbone, head)
+    _save_pretrained(classifier, folder)
+    backbone.tokenizer.save_pretrained(folder)
+
+
+def _save_pretrained(model: Any, folder: Path) -> None:
     try:
-        classifier.save_pretrained(folder)
+        model.save_pretrained(folder)
     except SafetensorError as error:  # how safetensors reports a full disk
         raise ModelFolderError(f"The model could not be written to {folder.parent}: {error}") from error
-    backbone.tokenizer.save_pretrained(folder)
 
 
 def check_architecture(backbone: Backbone) -> None:
