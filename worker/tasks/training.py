@@ -66,7 +66,7 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
     """Run the training to its end, passing on what it reports; return its last event."""
     saved: dict[str, Any] | None = None
     noted = 0.0
-    with _subprocess(folder) as (process, lines):
+    with training_process(folder) as (process, lines):
         held.on_lost = process.terminate  # a training that says nothing must not keep its gpu
         for line in lines:
             event = json.loads(line)
@@ -105,7 +105,7 @@ def _note(run: TrainingRun, event: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _subprocess(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+def training_process(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """Start the training; on the way out ask it to checkpoint, then make it stop."""
     with (folder / "train.log").open("ab") as log:
         process = subprocess.Popen(
