@@ -122,6 +122,7 @@ def test_a_search_goes_on_where_a_killed_worker_stopped_and_its_find_is_trained(
     assert not RewardModel.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_search_whose_time_is_over_tries_nothing_more(tmp_path):
     search = start_search(project=labeled(rows(9), tmp_path), grid={"epochs": [2, 3]}, minutes=1)
     RecipeSearch.objects.update(trials=[trial(0.5, epochs=2) | {"seconds": 60.0}])

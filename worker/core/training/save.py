@@ -8,13 +8,15 @@ are safetensors.
 
 import copy
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from safetensors.torch import save as save_tensors
 
 from worker.core.backbone import Backbone, Texts, tokenise, weights_sha256
 from worker.core.files import new_folder, write_bytes, write_json
@@ -32,6 +34,7 @@ PROBES: tuple[Texts, ...] = (
     ("Name a colour.", "Blue, the colour of a clear sky on a day without clouds."),
 )
 PROBE_TOLERANCE = 1e-3
+LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 class ModelFolderError(Exception):
@@ -86,7 +89,7 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) ->
         for source in sorted(backbone.folder.glob("*.safetensors*")):
             shutil.copyfile(source, folder / source.name)
     else:
-        _save_pretrained(backbone.model, folder)  # the layers that are read, and no others
+        _write_first_layers(backbone, folder)
     config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     write_json(folder / "config.json", config | backbone.depth | {"dtype": "float32"})
@@ -126,6 +129,21 @@ def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
     _check_equal_scores(classifier, backbone, head)
     _save_pretrained(classifier, folder)
     backbone.tokenizer.save_pretrained(folder)
+
+
+def _write_first_layers(backbone: Backbone, folder: Path) -> None:
+    """Write the layers that are read, and no others; without loading the model where it is one file."""
+    whole = backbone.folder / "model.safetensors"
+    if not whole.is_file():
+        _save_pretrained(backbone.model, folder)
+        return
+    tensors = {}
+    with safe_open(whole, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 not a dict
+            layer = LAYER.search(name)
+            if layer is None or int(layer[1]) < (backbone.layers or 0):
+                tensors[name] = file.get_tensor(name)
+    write_bytes(folder / whole.name, save_tensors(tensors, metadata={"format": "pt"}))
 
 
 def _save_pretrained(model: Any, folder: Path) -> None:
