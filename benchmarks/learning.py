@@ -1,10 +1,10 @@
 """What heads on the embedded encoder learn from real people's labels, beside length and a TF-IDF linear model.
 
-Run with `make bench`, or `python -m benchmarks.learning --data DIR`. UKP ConvArg: trained on both training files, tested
-on topics that are in neither. Humour: items fall into five parts; trained on pairs within three, tested on pairs within
-the other two. The test pairs chose nothing: layer and decay were chosen on training topics, and on items of the first
-three parts, left out in turn (docs/decisions/0016). Intervals are drawn over prompts, or over first items where there is
-only one.
+Run with `make bench`, or `python -m benchmarks.learning --data DIR`. UKP ConvArg: trained on both training files,
+tested on topics that are in neither. Humour: items fall into five parts; trained on pairs within three, tested on pairs
+within the other two. The test pairs chose nothing: layer and decay were chosen on training topics, and on items of the
+first three parts, left out in turn (docs/decisions/0016). Intervals are drawn over prompts, or over first items where
+there is only one.
 """
 
 import argparse
