@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
@@ -108,12 +109,16 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) ->
 
 def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
     """Put backbone and head into the architecture's own classification model and save that."""
-    classifier = _classifier(backbone, head)
-    _check_equal_scores(classifier, backbone, head)
-    try:
-        classifier.save_pretrained(folder)
-    except SafetensorError as error:  # how safetensors reports a full disk
-        raise ModelFolderError(f"The model could not be written to {folder.parent}: {error}") from error
+    from worker.core.forward import standard_attention
+
+    ours = head.rewards(backbone.features(PROBES))
+    with standard_attention(backbone.model):
+        classifier = _classifier(backbone, head)
+        _check_equal_scores(classifier, backbone, ours)
+        try:
+            classifier.save_pretrained(folder)
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise ModelFolderError(f"The model could not be written to {folder.parent}: {error}") from error
     backbone.tokenizer.save_pretrained(folder)
 
 
@@ -172,12 +177,11 @@ def _empty_classifier(config: Any, pooling: str) -> tuple[Any, str]:
     return classifier, name
 
 
-def _check_equal_scores(classifier: Any, backbone: Backbone, head: Head) -> None:
+def _check_equal_scores(classifier: Any, backbone: Backbone, ours: NDArray[np.float32]) -> None:
     """Refuse an architecture whose classification model pools in a way of its own."""
     import torch
 
     rows = tokenise(backbone.tokenizer, PROBES, backbone.pooling, backbone.max_tokens)
-    ours = head.rewards(backbone.features(PROBES))
     for row, reward in zip(rows, ours, strict=True):
         inputs = {name: torch.from_numpy(values[np.newaxis, :].astype(np.int64)) for name, values in row.items()}
         with torch.inference_mode():
