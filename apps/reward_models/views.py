@@ -57,6 +57,7 @@ def training_run(request: PageRequest, slug: str, run_id: int) -> HttpResponse:
         "job": run.job,
         "recipe": [(name, json.dumps(value)) for name, value in run.recipe.items()],
         "chart": chart_of(run.history),
+        "pairs": _pairs_of(run),
         "asleep": asleep,
     }
     status = STOP_POLLING if request.htmx and run.job.finished else 200
@@ -161,3 +162,21 @@ def _page(
 
 def _policy_of(project: Project) -> RetrainPolicy:
     return RetrainPolicy.objects.filter(project=project).first() or RetrainPolicy(project=project)
+
+
+def _pairs_of(run: TrainingRun) -> dict[str, Any] | None:
+    """Return how many pairs the run learns from and is judged on, and what was left out of either, in words."""
+    said = next((event for event in reversed(run.history) if event["event"] == "pairs"), None)
+    if said is None:
+        return None
+    reasons = {
+        "tie": _("ties"),
+        "neither valid": _("neither response valid"),
+        "no consensus": _("no consensus"),
+        "without ratings": _("without ratings"),
+    }
+
+    def in_words(split: str) -> list[tuple[str, int]]:
+        return [(str(reasons.get(name, name)), count) for name, count in said["left_out"][split].items()]
+
+    return {**said, "left_out_of_train": in_words("train"), "left_out_of_validation": in_words("validation")}

@@ -22,21 +22,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from worker.core import losses
 from worker.core.files import write_bytes
 from worker.core.metrics import log_loss, pair_accuracy
-from worker.core.training.recipe import Recipe
+from worker.core.training.objective import REWARD, Labels, TrainingError, batch_loss, outputs_of
+from worker.core.training.recipe import HELPFULNESS, Recipe
 
-REWARD = "reward"
-HELPFULNESS = "helpfulness"
 EVALUATIONS = 20
 STEP_REPORTS = 100
 
 Report = Callable[[dict[str, Any]], None]
-
-
-class TrainingError(Exception):
-    """Training cannot start or go on; the message says why."""
 
 
 class Interrupted(Exception):
@@ -73,21 +67,12 @@ class Head:
 
 
 @dataclass(frozen=True)
-class LabeledFeatures:
-    """Pairs as arrays: `features` (u, d) of distinct responses; `first`, `second` (n,) index them.
-
-    `ratings` is (n, 2, k), NaN where unrated, with the names of the k `attributes`.
-    """
+class LabeledFeatures(Labels):
+    """Labels with `features` (u, d) of the distinct responses; `first` and `second` (n,) index them."""
 
     features: NDArray[np.float32]
     first: NDArray[np.int64]
     second: NDArray[np.int64]
-    preference: NDArray[np.int64]
-    ratings: NDArray[np.float32]
-    attributes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.preference)
 
 
 @contextmanager
@@ -120,7 +105,7 @@ def train_head(
     """
     if not len(train):
         raise TrainingError("There is no labeled pair to train on.")
-    outputs = _outputs(recipe, train)
+    outputs = outputs_of(recipe, train)
     centre, scale = _scaling(train.features)
     inputs = torch.from_numpy((train.features - centre) / scale)
     held_out = None if validation is None else torch.from_numpy((validation.features - centre) / scale)
@@ -147,7 +132,7 @@ def train_head(
             group["lr"] = recipe.learning_rate * (1 - step / total)
         rewards_1 = inputs[train.first[rows]] @ weight.T + bias
         rewards_2 = inputs[train.second[rows]] @ weight.T + bias
-        loss = _loss(recipe, outputs, rewards_1, rewards_2, train, rows)
+        loss = batch_loss(recipe, outputs, rewards_1, rewards_2, train, rows)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"The loss is {loss.item()} at step {step + 1}; lower the learning rate or check the labels."
@@ -177,17 +162,6 @@ def train_head(
     head = _folded(outputs, weight, bias, centre, scale)
     # A decoder's classification layer has no bias. All rewards shift by the same, so no pair changes.
     return dataclasses.replace(head, bias=np.zeros_like(head.bias)) if recipe.pooling == "last" else head
-
-
-def _outputs(recipe: Recipe, train: LabeledFeatures) -> tuple[str, ...]:
-    """Return what the head predicts: one reward, or for regression each attribute that somebody rated."""
-    if recipe.objective != "regression":
-        return (REWARD,)
-    rated = [not np.isnan(train.ratings[:, :, column]).all() for column in range(len(train.attributes))]
-    outputs = tuple(name for name, is_rated in zip(train.attributes, rated, strict=True) if is_rated)
-    if not outputs:
-        raise TrainingError("The objective is regression, but no training pair has ratings.")
-    return outputs
 
 
 def _scaling(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -235,30 +209,6 @@ def _start(
 def _epoch_order(seed: int, epoch: int, pairs: int) -> NDArray[np.int64]:
     """Return the order of the pairs in an epoch: a function of seed and epoch, so a step number says all."""
     return np.random.default_rng([seed, epoch]).permutation(pairs)
-
-
-def _loss(
-    recipe: Recipe,
-    outputs: tuple[str, ...],
-    rewards_1: Tensor,
-    rewards_2: Tensor,
-    train: LabeledFeatures,
-    rows: NDArray[np.int64],
-) -> Tensor:
-    """Return the recipe's loss of a batch from both sides' outputs (b, k)."""
-    if recipe.objective == "regression":
-        columns = [train.attributes.index(output) for output in outputs]
-        target = torch.from_numpy(train.ratings[rows][:, :, columns])
-        return losses.masked_regression_loss(torch.stack([rewards_1, rewards_2], dim=1), target, ~target.isnan())
-    preference = torch.from_numpy(train.preference[rows])
-    chosen = torch.where(preference > 0, rewards_2[:, 0], rewards_1[:, 0])
-    rejected = torch.where(preference > 0, rewards_1[:, 0], rewards_2[:, 0])
-    strength = torch.tensor([recipe.strength_map[abs(int(value))] for value in train.preference[rows]])
-    if recipe.objective == "bradley_terry":
-        return losses.bradley_terry_loss(chosen, rejected)
-    if recipe.objective == "margin_bradley_terry":
-        return losses.margin_bradley_terry_loss(chosen, rejected, strength)
-    return losses.scaled_bradley_terry_loss(chosen, rejected, strength)
 
 
 def _held_out(
