@@ -1,6 +1,6 @@
 """Packed rows hold no padding and no token twice, and keep vectors and gradients those of each text alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,9 @@ def test_gradients_are_those_of_padded_rows(name: str, request: pytest.FixtureRe
 
     theirs = AutoModel.from_pretrained(folder)
     longest = max(len(one["input_ids"]) for one in tokens)
-    ids = torch.stack([torch.from_numpy(np.pad(one["input_ids"], (0, longest - len(one["input_ids"])))) for one in tokens])
+    ids = torch.stack(
+        [torch.from_numpy(np.pad(one["input_ids"], (0, longest - len(one["input_ids"])))) for one in tokens]
+    )
     mask = torch.stack([torch.arange(longest) < len(one["input_ids"]) for one in tokens]).long()
     states = theirs(input_ids=ids, attention_mask=mask).last_hidden_state
     last = states[range(6), mask.sum(1) - 1]
@@ -109,24 +111,35 @@ def test_gradients_are_those_of_padded_rows(name: str, request: pytest.FixtureRe
 
 
 LONG = np.arange(40) % 20 + 4
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+
+
+def roberta() -> PreTrainedModel:
+    return RobertaModel(RobertaConfig(vocab_size=50, max_position_embeddings=64, **TINY))
+
+
+def mistral() -> PreTrainedModel:
+    return MistralModel(MistralConfig(vocab_size=50, num_key_value_heads=1, sliding_window=6, **TINY))
+
+
+def modern_bert() -> PreTrainedModel:
+    return ModernBertModel(ModernBertConfig(vocab_size=50, local_attention=6, **SPECIAL, **TINY))
+
+
+def gemma() -> PreTrainedModel:
+    return Gemma2Model(Gemma2Config(vocab_size=50, num_key_value_heads=1, head_dim=4, **TINY))
 
 
 @pytest.mark.parametrize(
     ("make", "pooling", "packs"),
-    [
-        (lambda: RobertaModel(RobertaConfig(vocab_size=50, max_position_embeddings=64, **TINY)), "pooler", True),
-        (lambda: MistralModel(MistralConfig(vocab_size=50, num_key_value_heads=1, sliding_window=6, **TINY)), "last", True),
-        (lambda: ModernBertModel(ModernBertConfig(vocab_size=50, local_attention=6, pad_token_id=0, bos_token_id=1,
-                                                  eos_token_id=2, cls_token_id=1, sep_token_id=2, **TINY)), "mean", True),
-        (lambda: Gemma2Model(Gemma2Config(vocab_size=50, num_key_value_heads=1, head_dim=4, **TINY)), "last", False),
-    ],
+    [(roberta, "pooler", True), (mistral, "last", True), (modern_bert, "mean", True), (gemma, "last", False)],
     ids=["positions-after-padding", "sliding-window", "window-both-ways", "capped-scores"],
-)  # fmt: skip
+)
 def test_architectures_that_cannot_be_packed_are_found_out_and_all_are_read_right(
-    make: object, pooling: str, packs: bool
+    make: Callable[[], PreTrainedModel], pooling: str, packs: bool
 ) -> None:
     torch.manual_seed(4)
-    model: PreTrainedModel = make().eval()  # type: ignore[operator]
+    model = make().eval()
     tokens = tokens_of(LONG, np.concatenate([LONG[:20], LONG[5:18]]), LONG[3:9])
     share = pooling == "last"
     groups = [group_of(tokens, (0, 1), share=share), group_of(tokens, (2,), share=share)]
@@ -137,15 +150,19 @@ def test_architectures_that_cannot_be_packed_are_found_out_and_all_are_read_righ
             ids = torch.from_numpy(one["input_ids"].astype(np.int64))[None]
             output = model(input_ids=ids, attention_mask=torch.ones_like(ids))
             states = output.last_hidden_state[0]
-            chosen = {"last": lambda s: s[-1], "mean": lambda s: s.mean(0), "pooler": lambda s: output.pooler_output[0]}
-            expected.append(chosen[pooling](states))
+            pooled = {
+                "last": states[-1],
+                "mean": states.mean(dim=0),
+                "pooler": getattr(output, "pooler_output", [None])[0],
+            }
+            expected.append(pooled[pooling])
         assert allow_packing(model, pooling) == packs
         assert (model.config._attn_implementation == PACKED) == packs
         torch.testing.assert_close(vectors(model, row, pooling), torch.stack(expected), atol=1e-5, rtol=1e-4)
 
 
 def test_many_responses_to_one_prompt_are_read_as_each_alone(chat_decoder_folder: Path) -> None:
-    pairs = [("why is the sea blue " * 3, " ".join(["good", "clear", "kind"][:n % 3 + 1] * n)) for n in range(1, 8)]
+    pairs = [("why is the sea blue " * 3, " ".join(["good", "clear", "kind"][: n % 3 + 1] * n)) for n in range(1, 8)]
     pairs.append(("why is the sea blue " * 30, "good clear"))  # cut at its beginning: nothing to share
     pairs.append(("why is the sea blue " * 30, "good"))
     together = Backbone(chat_decoder_folder, "last", 48).features(pairs)

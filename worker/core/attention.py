@@ -4,7 +4,7 @@ A part attends to its prefix and to itself, so there is no mask over the whole r
 to multiply: on a CPU each part is one call, on a GPU all parts are one call of the variable-length flash kernel.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ def packed_attention(
     if shared > 1:
         key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
     # split, not slices: its gradient is one concatenation, that of slices a row of zeros for each
-    queries, keys, values = (tensor.split(list(layout.lengths), dim=2) for tensor in (query, key, value))
+    queries, keys, values = (torch.split(tensor, list(layout.lengths), dim=2) for tensor in (query, key, value))
     attended = []
     for part, prefix in enumerate(layout.prefixes):
         own_key, own_value, mask = keys[part], values[part], None
@@ -91,7 +91,7 @@ def _in_one_call(
     index = torch.from_numpy(layout.keys).to(device)
     ends = [torch.tensor([0, *lengths], device=device).cumsum(0, dtype=torch.int32)
             for lengths in (layout.lengths, layout.key_lengths)]  # fmt: skip
-    attended: Tensor = varlen_attn(
+    attended = varlen_attn(
         query[0].transpose(0, 1).contiguous(),
         key[0].transpose(0, 1)[index],
         value[0].transpose(0, 1)[index],
@@ -103,7 +103,7 @@ def _in_one_call(
         window_size=(reach, 0 if layout.causal else reach),
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return attended.unsqueeze(0)
+    return cast(Tensor, attended).unsqueeze(0)
 
 
 def _no_mask(*arguments: Any, **others: Any) -> None:

@@ -216,9 +216,7 @@ def weights_sha256(folder: Path) -> str:
     return content_hash(*(part for file in files for part in (file.name, file_sha256(file))))
 
 
-def tokenise(
-    tokenizer: Any, pairs: Sequence[Texts], pooling: str, max_tokens: int
-) -> list[Tokens]:
+def tokenise(tokenizer: Any, pairs: Sequence[Texts], pooling: str, max_tokens: int) -> list[Tokens]:
     """Return the model inputs of each (prompt, response), unpadded, by the rule at the top of this module."""
     rows: list[Tokens] = []
     for start in range(0, len(pairs), TOKENISED_AT_ONCE):

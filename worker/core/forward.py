@@ -32,7 +32,7 @@ def first_position(model: Any) -> int:
 
 
 def vectors(model: Any, row: Row, pooling: str) -> Tensor:
-    """Return the vector of each text of the row (n, d): packed where `allow_packing` found that exact, else one by one."""
+    """Return the vector of each text of the row (n, d): at once where `allow_packing` found that exact, else singly."""
     if model.config._attn_implementation != PACKED:
         return torch.cat([_alone(model, row, number, pooling) for number in range(len(row.texts))])
     device = model.get_input_embeddings().weight.device
@@ -44,7 +44,9 @@ def vectors(model: Any, row: Row, pooling: str) -> Tensor:
     if pooling == "last":
         return states.index_select(0, torch.tensor([end - 1 for _, end in spans], device=device))
     if pooling == "pooler":
-        pooled: Tensor = model.pooler(states.index_select(0, torch.tensor([s for s, _ in spans], device=device))[:, None])
+        pooled: Tensor = model.pooler(
+            states.index_select(0, torch.tensor([s for s, _ in spans], device=device))[:, None]
+        )
         return pooled
     return torch.stack([part.mean(dim=0) for part in states.split([end - start for start, end in spans])])
 
@@ -69,7 +71,7 @@ def allow_packing(model: Any, pooling: str) -> bool:
         groups = [group_of(tokens, [number], share=False) for number in numbers]
     row = row_of(tokens, groups, causal=pooling == "last", first_position=first_position(model))
     training, verbosity = model.training, logging.get_verbosity()
-    logging.set_verbosity_error()  # it warns about an architecture whose attention cannot be replaced
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it warns about an architecture whose attention cannot be replaced
     model.eval()
     try:
         with torch.inference_mode():

@@ -72,7 +72,9 @@ class Row:
     def alone(self, values: Ids) -> list[Ids]:
         """Return what stands at the tokens of each text, as if it were a row of its own."""
         ends = np.cumsum(self.layout.key_lengths)
-        return [values[self.layout.keys[ends[part] - self.layout.key_lengths[part] : ends[part]]] for part in self.parts]
+        return [
+            values[self.layout.keys[ends[part] - self.layout.key_lengths[part] : ends[part]]] for part in self.parts
+        ]
 
 
 @dataclass(frozen=True)

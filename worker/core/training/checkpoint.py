@@ -29,8 +29,9 @@ def write_checkpoint(
     """Replace the checkpoint; every process must take part, the first writes. Raises TrainingError when it cannot."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in trained_parameters(network).items():
-        state = optimizer.state[parameter]
-        for label, tensor in [("parameter", parameter), *((moment, state[moment]) for moment in MOMENTS)]:
+        state = optimizer.state.get(parameter, {})  # nothing for what no reward depends on, such as an unused pooler
+        moments = [(moment, state[moment]) for moment in MOMENTS if moment in state]
+        for label, tensor in [("parameter", parameter), *moments]:
             gathered = whole(tensor)
             if world.leads:
                 tensors[f"{label}.{name}"] = gathered.contiguous()
@@ -55,13 +56,14 @@ def read_checkpoint(path: Path, identity: str, network: nn.Module, optimizer: to
                 raise TrainingError(
                     f"The checkpoint {path} is of another recipe or other data; delete it to train from the start."
                 )
-            step = int(metadata["step"])
+            step, names = int(metadata["step"]), set(file.keys())
             for name, parameter in trained_parameters(network).items():
                 with torch.no_grad():
                     parameter.copy_(like(parameter, file.get_tensor(f"parameter.{name}")))
-                moments = {moment: like(parameter, file.get_tensor(f"{moment}.{name}")) for moment in MOMENTS}
-                count = torch.tensor(float(step), device=parameter.device)
-                optimizer.state[parameter] = {"step": count, **moments}
+                if f"{MOMENTS[0]}.{name}" in names:
+                    moments = {moment: like(parameter, file.get_tensor(f"{moment}.{name}")) for moment in MOMENTS}
+                    count = torch.tensor(float(step), device=parameter.device)
+                    optimizer.state[parameter] = {"step": count, **moments}
     except (OSError, SafetensorError, KeyError) as error:
         raise TrainingError(
             f"The checkpoint {path} cannot be read ({error}); delete it to train from the start."

@@ -61,7 +61,9 @@ class Tuned:
     adapter: Adapter | None
 
 
-def open_network(recipe: Recipe, backbone: Backbone, outputs: Sequence[str], initial: Head | None, labels: Labels) -> Opened:
+def open_network(
+    recipe: Recipe, backbone: Backbone, outputs: Sequence[str], initial: Head | None, labels: Labels
+) -> Opened:
     """Load the backbone and put the head on it: of `initial`, else nearly zero (Ziegler et al., arXiv 1909.08593).
 
     Dropout is off: it is noise that would make a run depend on its interruptions. From scratch an output that is a

@@ -16,6 +16,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 Item = TypeVar("Item")
+CPU = torch.device("cpu")
 WAIT = timedelta(hours=1)  # for the slowest process: one may write a checkpoint or save a model of many gigabytes
 
 
@@ -25,7 +26,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     @property
     def leads(self) -> bool:

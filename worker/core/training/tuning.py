@@ -102,7 +102,7 @@ def tune(
             rewards = _rewards(recipe, network, row, world)
             part = batch_loss(recipe, outputs, *_sides(rewards, row, numbers), train.labels, numbers)
             part = part * (loss_weight(recipe, outputs, train.labels, numbers) / weight * counts)
-            (part * world.size).backward()  # sharded gradients are averaged over the processes
+            (part * world.size).backward()  # type: ignore[no-untyped-call]  # sharded gradients are averaged over the processes
             mean, tokens = mean + part.item(), tokens + row.size * counts
         mean, tokens = world.total([mean, tokens])  # type: ignore[assignment]
         norm = float(whole(torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)))
