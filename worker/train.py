@@ -4,7 +4,7 @@ DIR holds recipe.json, train.jsonl, validation.jsonl and settings.json, and rece
 validation_scores.jsonl. Standard output is one JSON object per line: pairs, overlong, features, step, evaluation,
 checkpoint, saved, error. SIGTERM writes a checkpoint and exits with 143; `--resume` then ends with the same weights as
 a run left alone. A recipe that trains the backbone may be run by several processes, on one machine or more:
-`torchrun --nproc-per-node=N -m worker.train --run DIR --resume`, with DIR on a disk that all of them see.
+`torchrun --nproc-per-node=N -m -- worker.train --run DIR --resume`, with DIR on a disk that all of them see.
 """
 
 import argparse
