@@ -37,7 +37,7 @@ def decoder(chat_decoder_folder: Path) -> dict[str, Any]:
     return DECODER | {"backbone": str(chat_decoder_folder)}
 
 
-@pytest.mark.parametrize("tuning", ["full"])
+@pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_a_trained_decoder_scores_the_same_in_the_standard_loader(
     tuning: str, decoder: dict[str, Any], make_run: Any, train: Any, cache: FeatureCache
 ) -> None:
