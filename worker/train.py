@@ -31,11 +31,12 @@ from worker.core.features import FeatureCache, cached_features
 from worker.core.files import write_bytes, write_json
 from worker.core.pairs import Pair, PairsError, decided, prompts_in_both, read_pairs
 from worker.core.scoring import Scorer
-from worker.core.training.head import Head, Interrupted, LabeledFeatures, train_head
+from worker.core.training.head import Head, Interrupted, LabeledFeatures, laplace_of, train_head
 from worker.core.training.objective import TrainingError, labels_of, outputs_of, pairs_to_learn
 from worker.core.training.processes import joined
 from worker.core.training.recipe import Recipe
 from worker.core.training.save import ModelFolderError, check_architecture, save_model
+from worker.core.uncertainty import Laplace
 from worker.processes import die_with_parent
 from worker.train_backbone import Run, train_backbone
 
@@ -160,7 +161,7 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
     train, validation, left_out = _chosen(recipe, settings, labeled, held_out)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    judged, said, adapter = decided(train), {"left_out": left_out}, None
+    judged, said, adapter, uncertainty = decided(train), {"left_out": left_out}, None, None
     if recipe.trains_backbone:
         with joined() as world:
             run = Run(folder, settings.snapshot, labeled, validation, world, resume, settings.checkpoint_seconds,
@@ -177,12 +178,13 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
         check_architecture(backbone)
         initial = _initial_head(settings, backbone)
         features = _features(backbone, settings, recipe, [*labeled, *validation], stop)
-        head = _trained_head(folder, recipe, backbone, initial, labeled, validation, features, resume, stop)
+        trained_head = _trained_head(folder, recipe, backbone, initial, labeled, validation, features, resume, stop)
+        head, uncertainty = trained_head
     validation_set = _labeled(validation, features)
     metrics = _metrics(head, judged, _labeled(judged, features), validation, validation_set) | said
     _write_validation_scores(folder / "validation_scores.jsonl", head, validation, validation_set)
     stop.check()
-    save_model(folder / "model", recipe, backbone, head, settings.snapshot, metrics, adapter)
+    save_model(folder / "model", recipe, backbone, head, settings.snapshot, metrics, uncertainty, adapter)
     write_json(folder / "metrics.json", metrics)
     report({"event": "saved", "model": str(folder / "model"), "metrics": metrics})
 
@@ -197,8 +199,8 @@ def _trained_head(
     features: FeaturesByText,
     resume: bool,
     stop: Stop,
-) -> Head:
-    """Train a head on features, in one stage or two."""
+) -> tuple[Head, Laplace | None]:
+    """Train a head on features, in one stage or two; return it with how sure it is."""
     validation_set = _labeled(validation, features)
 
     def fit(stage: Recipe, start: Head | None, checkpoint: str, said: dict[str, Any]) -> Head:
@@ -215,9 +217,12 @@ def _trained_head(
         )
 
     if recipe.first_stage is None:
-        return fit(recipe, initial, "checkpoint.safetensors", {})
-    first = fit(recipe.first_stage, None, "checkpoint-first.safetensors", {"stage": 1})
-    return fit(recipe, first, "checkpoint.safetensors", {"stage": 2})
+        head = fit(recipe, initial, "checkpoint.safetensors", {})
+    else:
+        initial = fit(recipe.first_stage, None, "checkpoint-first.safetensors", {"stage": 1})
+        head = fit(recipe, initial, "checkpoint.safetensors", {"stage": 2})
+    learned = pairs_to_learn(recipe, labeled)[0]
+    return head, laplace_of(recipe, head, _labeled(learned, features), initial)
 
 
 def _recipe(path: Path) -> Recipe:
@@ -280,7 +285,7 @@ def _initial_head(settings: Settings, backbone: Backbone) -> Head | None:
     scorer = Scorer.load(settings.initial_model)
     if scorer.backbone.revision != backbone.revision:
         raise TrainingError(
-            "The initial model was trained on other features (backbone, pooling or max_tokens differ), "
+            "The initial model was trained on other features (backbone, pooling, layers or max_tokens differ), "
             "so its head cannot be a starting point."
         )
     return scorer.head

@@ -53,7 +53,7 @@ def train_backbone(run: Run, recipe: Recipe, initial_model: Path | None) -> tupl
         trained = _stage(run, recipe.first_stage, None, "checkpoint-first.safetensors", {"stage": 1})
         if trained is not None:
             tuned, _ = trained
-            save_model(first, recipe.first_stage, tuned.backbone, tuned.head, run.snapshot, {}, tuned.adapter)
+            save_model(first, recipe.first_stage, tuned.backbone, tuned.head, run.snapshot, {}, adapter=tuned.adapter)
         del trained
         run.world.wait()
     return _stage(run, recipe, first, "checkpoint.safetensors", {"stage": 2})
@@ -130,8 +130,8 @@ def _start(recipe: Recipe, initial_model: Path | None) -> tuple[Backbone, Head |
     if initial_model is None:
         return open_backbone(recipe), None
     scorer = Scorer.load(initial_model)
-    for name in ("backbone", "pooling"):
-        mine, theirs = getattr(recipe, name), getattr(scorer.recipe, name)
+    for name, attribute in (("backbone", "backbone"), ("pooling", "pooling"), ("layers", "layers_read")):
+        mine, theirs = getattr(recipe, attribute), getattr(scorer.recipe, attribute)
         if mine != theirs:
             raise TrainingError(f"{name}: the version to start from has {theirs!r}, the recipe {mine!r}.")
     return Backbone(initial_model, recipe.pooling, recipe.max_tokens), scorer.head

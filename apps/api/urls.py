@@ -26,7 +26,7 @@ urlpatterns = [
     path("tokens/", accounts.TokenList.as_view()),
     path("tokens/<str:id>/", accounts.TokenDetail.as_view()),
     path("projects/", projects.ProjectList.as_view()),
-    path(f"{PROJECT}/", projects.ProjectDetail.as_view()),
+    path(f"{PROJECT}/", signals.ProjectDetail.as_view()),
     path(f"{PROJECT}/members/", projects.MemberList.as_view()),
     # Imported annotators have names of any kind, slashes among them.
     path(f"{PROJECT}/members/<path:username>/", projects.MemberDetail.as_view()),

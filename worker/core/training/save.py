@@ -23,6 +23,7 @@ from worker.core.files import new_folder, write_bytes, write_json
 from worker.core.training.head import Head
 from worker.core.training.model_card import model_card
 from worker.core.training.recipe import Recipe
+from worker.core.uncertainty import Laplace
 
 if TYPE_CHECKING:
     from worker.core.training.network import Adapter
@@ -31,6 +32,7 @@ FORMAT = 1
 MANIFEST = "tiebreak.json"
 HEAD_FILE = "head/head.safetensors"
 ADAPTER = "adapter"
+UNCERTAINTY_FILE = "head/uncertainty.safetensors"
 PROBES: tuple[Texts, ...] = (
     ("What is two plus two?", "Four."),
     ("Name a colour.", "Blue, the colour of a clear sky on a day without clouds."),
@@ -49,6 +51,7 @@ def save_model(
     head: Head,
     snapshot: str,
     metrics: dict[str, Any],
+    uncertainty: Laplace | None = None,
     adapter: "Adapter | None" = None,
 ) -> None:
     """Write the model under a temporary name and rename it, so `folder` is whole or absent.
@@ -58,7 +61,8 @@ def save_model(
     with new_folder(folder) as new:
         if recipe.pooling == "mean":
             loader = "sentence-transformers"
-            _write_sentence_transformer(new, backbone, head, own_weights=recipe.trains_backbone)
+            changed = recipe.trains_backbone or backbone.layers is not None
+            _write_sentence_transformer(new, backbone, head, own_weights=changed)
         else:
             loader = "transformers"
             _write_classifier(new, backbone, head)
@@ -68,6 +72,8 @@ def save_model(
             (new / ADAPTER).mkdir()
             adapter.config.save_pretrained(new / ADAPTER)
             write_bytes(new / ADAPTER / "adapter_model.safetensors", save_tensors(adapter.tensors))
+        if uncertainty is not None:
+            write_bytes(new / UNCERTAINTY_FILE, save({"centre": uncertainty.centre, "factor": uncertainty.factor}))
         manifest = {
             "format": FORMAT,
             "recipe": recipe.to_dict(),
@@ -76,6 +82,7 @@ def save_model(
             "weights_sha256": weights_sha256(new),
             "head": HEAD_FILE,
             "outputs": list(head.outputs),
+            "uncertainty": None if uncertainty is None else {"method": "laplace", "file": UNCERTAINTY_FILE},
             "loader": loader,
             "snapshot": snapshot,
             "metrics": metrics,
@@ -92,19 +99,19 @@ def _revision(folder: Path, recipe: Recipe, backbone: Backbone) -> str:
 
 
 def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head, *, own_weights: bool) -> None:
-    """Write the backbone, copied unless it was trained, and add pooling and head.
+    """Write the backbone, copied unless it was trained or cut, and add pooling and head.
 
     The layout is written by hand: it is small and stable, and saves the worker a dependency on
     sentence-transformers.
     """
     if own_weights:
-        _save_pretrained(backbone.model, folder)
+        _save_pretrained(backbone.model, folder)  # the layers that are read, and no others
     else:
         for source in sorted(backbone.folder.glob("*.safetensors*")):
             shutil.copyfile(source, folder / source.name)
     config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
-    write_json(folder / "config.json", config | {"dtype": "float32"})
+    write_json(folder / "config.json", config | backbone.depth | {"dtype": "float32"})
     backbone.tokenizer.save_pretrained(folder)
     weight, bias = head.reward_layer()
     size = len(weight)
