@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from worker.core.training.objective import TrainingError
+
 Item = TypeVar("Item")
 CPU = torch.device("cpu")
 WAIT = timedelta(hours=1)  # for the slowest process: one may write a checkpoint or save a model of many gigabytes
@@ -63,6 +65,8 @@ def joined() -> Iterator[World]:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     number = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", number) if cuda else torch.device("cpu")
+    if cuda and number >= torch.cuda.device_count():
+        raise TrainingError(f"processes: this machine has {torch.cuda.device_count()} GPUs; each process needs one.")
     if size == 1:
         yield World(device=device)
         return
