@@ -137,7 +137,8 @@ class Backbone:
             return result
         model, causal = self.model, self.pooling == "last"
         budget = row_tokens(batch_tokens, model.device)
-        for groups in batches_of_groups(tokens, [prompt for prompt, _ in pairs], budget, share=causal):
+        prompts = [prompt for prompt, _ in pairs]
+        for groups in batches_of_groups(tokens, prompts, budget, share=causal, limit=batch_tokens):
             row = row_of(tokens, groups, causal=causal, first_position=first_position(model))
             with torch.inference_mode():
                 found: Features = vectors(model, row, self.pooling).float().cpu().numpy()

@@ -94,11 +94,11 @@ def group_of(tokens: Sequence[Tokens], texts: Sequence[int], *, share: bool) -> 
 
 
 def batches_of_groups(
-    tokens: Sequence[Tokens], prompts: Sequence[str], budget: int, *, share: bool
+    tokens: Sequence[Tokens], prompts: Sequence[str], budget: int, *, share: bool, limit: int | None = None
 ) -> Iterator[list[Group]]:
     """Yield all texts in batches of at most `budget` tokens; a larger text is a batch of its own.
 
-    The order depends on each text alone and a batch is cut as soon as it is full, so what is left after some
+    A batch may grow to `limit` tokens with more texts of its last prompt, which would be read again in another. The order depends on each text alone and a batch is cut as soon as it is full, so what is left after some
     batches falls into the same batches again.
     """
     lengths = [len(one["input_ids"]) for one in tokens]
@@ -112,7 +112,7 @@ def batches_of_groups(
         size = sum(group.size for group in batch)
         if share and batch and prompts[batch[-1].texts[0]] == prompts[text]:
             larger = group_of(tokens, (*batch[-1].texts, text), share=True)
-            if size - batch[-1].size + larger.size <= budget:
+            if size - batch[-1].size + larger.size <= (limit or budget):
                 batch[-1] = larger
                 continue
         if batch and size + lengths[text] > budget:
