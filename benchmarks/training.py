@@ -87,7 +87,7 @@ def train_ours(folder: Path, rows: list[np.ndarray[Any, np.dtype[np.int32]]]) ->
     from worker.core.training.objective import Labels
     from worker.core.training.processes import World
     from worker.core.training.recipe import Recipe
-    from worker.core.training.tuning import Saving, TokenisedPairs, tune
+    from worker.core.training.tuning import TokenisedPairs, tune
 
     whole = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     assert allow_packing(whole.model, "last")
@@ -100,21 +100,19 @@ def train_ours(folder: Path, rows: list[np.ndarray[Any, np.dtype[np.int32]]]) ->
     pairs = len(rows) // 2
     labels = Labels(np.full(pairs, -1), np.ones(pairs, dtype=np.float32), np.zeros((pairs, 2, 0), dtype=np.float32), ())
     events: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as place:
-        started = time.perf_counter()
-        tune(
-            recipe,
-            RewardNetwork(whole.model, head, "last").train(),
-            ("reward",),
-            TokenisedPairs([{"input_ids": row} for row in rows], labels),
-            validation=None,
-            world=World(),
-            saving=Saving(Path(place) / "checkpoint", "", resume=False, every_seconds=float("inf")),
-            report=events.append,
-            should_stop=lambda: False,
-        )
-        seconds = time.perf_counter() - started
-    return seconds, [event["loss"] for event in events if event["event"] == "step"]
+    started = time.perf_counter()
+    tune(
+        recipe,
+        RewardNetwork(whole.model, head, "last").train(),
+        ("reward",),
+        TokenisedPairs([{"input_ids": row} for row in rows], labels),
+        validation=None,
+        world=World(),
+        saving=None,
+        report=events.append,
+        should_stop=lambda: False,
+    )
+    return time.perf_counter() - started, [event["loss"] for event in events if event["event"] == "step"]
 
 
 def train_trl(folder: Path, rows: list[np.ndarray[Any, np.dtype[np.int32]]]) -> tuple[float, list[float]]:

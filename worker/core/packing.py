@@ -98,8 +98,9 @@ def batches_of_groups(
 ) -> Iterator[list[Group]]:
     """Yield all texts in batches of at most `budget` tokens; a larger text is a batch of its own.
 
-    A batch may grow to `limit` tokens with more texts of its last prompt, which would be read again in another. The order depends on each text alone and a batch is cut as soon as it is full, so what is left after some
-    batches falls into the same batches again.
+    A batch may grow to `limit` with more texts of its last prompt, which another batch would have to read again. The
+    order depends on each text alone and a batch is cut as soon as it is full, so what is left after some batches
+    falls into the same batches again.
     """
     lengths = [len(one["input_ids"]) for one in tokens]
     first = {prompt: number for number, prompt in reversed(list(enumerate(prompts)))}

@@ -61,14 +61,15 @@ def tune(
     *,
     validation: TokenisedPairs | None,
     world: World,
-    saving: Saving,
+    saving: Saving | None,
     report: Report,
     should_stop: Callable[[], bool],
 ) -> dict[str, Tensor]:
     """Train the network and return its trained parameters, whole and on the CPU.
 
     The last step's weights are returned: held-out accuracy is reported on the way and chooses nothing. Raises
-    TrainingError, and Interrupted after writing a checkpoint when `should_stop()` in any process.
+    TrainingError, and Interrupted after writing a checkpoint when `should_stop()` in any process. Without `saving`
+    no checkpoint is written.
     """
     if world.size > 1 and not is_packed(network):
         raise TrainingError("processes: this backbone reads text by text, which several processes cannot share; use 1.")
@@ -82,7 +83,7 @@ def tune(
     total = recipe.epochs * steps_per_epoch
     report_every, evaluate_every = max(1, total // STEP_REPORTS), max(1, total // EVALUATIONS)
     step = 0
-    if saving.resume and saving.checkpoint.exists():
+    if saving is not None and saving.resume and saving.checkpoint.exists():
         step = read_checkpoint(saving.checkpoint, saving.identity, network, optimizer)
     order = epoch_order(recipe.seed, step // steps_per_epoch, pairs)
     saved_at, reported_at = time.monotonic(), time.monotonic()
@@ -124,9 +125,9 @@ def tune(
             reported_at = time.monotonic()
         if validation is not None and (step % evaluate_every == 0 or step == total):
             report({"event": "evaluation", "step": step} | held_out(recipe, network, outputs, validation, world))
-        late = world.leads and time.monotonic() - saved_at >= saving.every_seconds
+        late = saving is not None and world.leads and time.monotonic() - saved_at >= saving.every_seconds
         stop, save = world.total([float(should_stop()), float(late)])
-        if stop or save or step == total:
+        if saving is not None and (stop or save or step == total):
             write_checkpoint(saving.checkpoint, saving.identity, network, optimizer, step, world)
             report({"event": "checkpoint", "step": step})
             saved_at = time.monotonic()
