@@ -126,7 +126,7 @@ def trl(shape: Model, rows: list[np.ndarray[Any, np.dtype[np.int32]]]) -> float:
     """Return the seconds of one epoch of TRL's RewardTrainer."""
     from datasets import Dataset
     from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast, PrinterCallback
     from trl import RewardConfig, RewardTrainer
 
     words = Tokenizer(models.WordLevel({f"w{n}": n for n in range(8)}, unk_token="w3"))
@@ -150,6 +150,7 @@ def trl(shape: Model, rows: list[np.ndarray[Any, np.dtype[np.int32]]]) -> float:
             train_dataset=Dataset.from_dict(data),
             processing_class=PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", eos_token="w2"),
         )
+        trainer.remove_callback(PrinterCallback)
         torch.cuda.synchronize()
         started = time.perf_counter()
         trainer.train()

@@ -118,7 +118,7 @@ def train_ours(folder: Path, rows: list[np.ndarray[Any, np.dtype[np.int32]]]) ->
 def train_trl(folder: Path, rows: list[np.ndarray[Any, np.dtype[np.int32]]]) -> tuple[float, list[float]]:
     """Train one epoch with TRL's RewardTrainer at its fastest settings here; return seconds and losses."""
     from datasets import Dataset
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, PrinterCallback
     from trl import RewardConfig, RewardTrainer
 
     from worker.core.training.head import epoch_order
@@ -150,6 +150,7 @@ def train_trl(folder: Path, rows: list[np.ndarray[Any, np.dtype[np.int32]]]) -> 
         trainer = RewardTrainer(
             model=model, args=settings, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(folder)
         )
+        trainer.remove_callback(PrinterCallback)
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started

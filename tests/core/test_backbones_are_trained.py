@@ -153,6 +153,18 @@ def test_what_cannot_be_trained_is_an_error_with_a_sentence(
     assert not (run / "model").exists()
 
 
+def test_half_precision_is_used_where_the_hardware_has_it_and_refused_elsewhere(
+    decoder: dict[str, Any], make_run: Any, train: Any
+) -> None:
+    code, events = train(make_run(tuning="full", precision="bfloat16", **decoder))
+    if torch.cpu._is_avx512_bf16_supported():
+        assert code == 0, events[-1]
+        steps = kinds(events, "step")
+        assert steps[-1]["loss"] < 0.7 * steps[0]["loss"]
+    else:
+        assert "precision: this machine has no bfloat16 arithmetic" in events[-1]["message"]
+
+
 def starting(run: Path, processes: int = 1) -> subprocess.Popen[str]:
     """Start the command, under torchrun where asked."""
     launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "--"]

@@ -1,11 +1,14 @@
 """Packed rows hold no padding and no token twice, and keep vectors and gradients those of each text alone."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     AutoModel,
     Gemma2Config,
@@ -20,10 +23,10 @@ from transformers import (
 )
 
 from tests.core.conftest import TINY
-from worker.core.attention import PACKED
+from worker.core.attention import PACKED, _in_one_call, packed_attention
 from worker.core.backbone import Backbone
 from worker.core.forward import allow_packing, first_position, vectors
-from worker.core.packing import Group, batches_of_groups, group_of, packed, row_of
+from worker.core.packing import Group, Layout, batches_of_groups, group_of, packed, row_of
 
 
 def tokens_of(*rows: Sequence[int]) -> list[dict[str, np.ndarray]]:
@@ -168,3 +171,34 @@ def test_many_responses_to_one_prompt_are_read_as_each_alone(chat_decoder_folder
     together = Backbone(chat_decoder_folder, "last", 48).features(pairs)
     alone = [Backbone(chat_decoder_folder, "last", 48).features([pair])[0] for pair in pairs]
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def kernel(query: Tensor, key: Tensor, value: Tensor, query_ends: Tensor, key_ends: Tensor, *sizes: int,
+           scale: float, window_size: tuple[int, int], enable_gqa: bool) -> Tensor:  # fmt: skip
+    """Do what the documentation of torch.nn.attention.varlen says, which itself runs on GPUs only."""
+    left, right = window_size
+    found = []
+    for (a, b), (c, d) in zip(pairwise(query_ends.tolist()), pairwise(key_ends.tolist()), strict=True):
+        here, there = torch.arange(d - c - (b - a), d - c)[:, None], torch.arange(d - c)[None]
+        seen = (there <= here + right if right >= 0 else there >= 0) & (
+            there >= here - left if left >= 0 else there >= 0
+        )
+        one = scaled_dot_product_attention(
+            query[a:b].transpose(0, 1), key[c:d].transpose(0, 1), value[c:d].transpose(0, 1), attn_mask=seen,
+            scale=scale, enable_gqa=enable_gqa,
+        )  # fmt: skip
+        found.append(one.transpose(0, 1))
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize(("causal", "prefixes"), [(True, (None, 0, 0, None)), (False, (None, None, None, None))])
+def test_the_gpus_one_call_is_asked_for_what_the_parts_see(
+    causal: bool, prefixes: tuple[int | None, ...], window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
+    layout = Layout((6, 3, 4, 7), prefixes, causal)
+    query, key, value = torch.randn(1, 4, 20, 8), torch.randn(1, 2, 20, 8), torch.randn(1, 2, 20, 8)
+    by_parts, _ = packed_attention(torch.nn.Identity(), query, key, value, None, 0.3, 0.0, window, layout)
+    at_once = _in_one_call(query, key, value, layout, 0.3, window)
+    torch.testing.assert_close(at_once, by_parts)

@@ -4,6 +4,7 @@ A part attends to its prefix and to itself, so there is no mask over the whole r
 to multiply: on a CPU each part is one call, on a GPU all parts are one call of the variable-length flash kernel.
 """
 
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -87,16 +88,14 @@ def _in_one_call(
     """
     from torch.nn.attention.varlen import varlen_attn
 
-    device, reach = query.device, -1 if window is None else window - 1
-    index = torch.from_numpy(layout.keys).to(device)
-    ends = [torch.tensor([0, *lengths], device=device).cumsum(0, dtype=torch.int32)
-            for lengths in (layout.lengths, layout.key_lengths)]  # fmt: skip
+    index, query_ends, key_ends = _kernel_inputs(layout, query.device)
+    reach = -1 if window is None else window - 1
     attended = varlen_attn(
         query[0].transpose(0, 1).contiguous(),
         key[0].transpose(0, 1)[index],
         value[0].transpose(0, 1)[index],
-        ends[0],
-        ends[1],
+        query_ends,
+        key_ends,
         max(layout.lengths),
         max(layout.key_lengths),
         scale=scaling,
@@ -104,6 +103,16 @@ def _in_one_call(
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return cast(Tensor, attended).unsqueeze(0)
+
+
+@lru_cache(maxsize=4)
+def _kernel_inputs(layout: Layout, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the kernel's keys by number and the ends of queries and keys, moved once for all layers of a row."""
+    with torch.inference_mode(False):  # training may need again what a scoring pass has made
+        index = torch.from_numpy(layout.keys).to(device)
+        ends = [torch.tensor([0, *lengths], device=device).cumsum(0, dtype=torch.int32)
+                for lengths in (layout.lengths, layout.key_lengths)]  # fmt: skip
+    return index, ends[0], ends[1]
 
 
 def _no_mask(*arguments: Any, **others: Any) -> None:
