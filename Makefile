@@ -53,6 +53,8 @@ bench:
 	.venv/bin/python -m benchmarks.webhooks
 	.venv/bin/python -m benchmarks.quality
 	.venv/bin/python -m benchmarks.exports
+	.venv/bin/python -m benchmarks.training
+	.venv/bin/python -m benchmarks.gpu
 
 bench-peer:
 	@./setup.sh embedded,worker,test

@@ -1,15 +1,17 @@
 """Train a reward model: `python -m worker.train --run DIR [--resume]`.
 
 DIR holds recipe.json, train.jsonl, validation.jsonl and settings.json, and receives model/, metrics.json and
-validation_scores.jsonl. Standard output is one JSON object per line: pairs, features, step, evaluation, checkpoint,
-saved, error. SIGTERM writes a checkpoint and exits with 143; `--resume` then ends with the same weights as a
-run left alone.
+validation_scores.jsonl. Standard output is one JSON object per line: pairs, overlong, features, step, evaluation,
+checkpoint, saved, error. SIGTERM writes a checkpoint and exits with 143; `--resume` then ends with the same weights as
+a run left alone. A recipe that trains the backbone may be run by several processes, on one machine or more:
+`torchrun --nproc-per-node=N -m -- worker.train --run DIR --resume`, with DIR on a disk that all of them see.
 """
 
 import argparse
 import errno
 import hashlib
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -31,21 +33,31 @@ from worker.core.pairs import Pair, PairsError, decided, prompts_in_both, read_p
 from worker.core.scoring import Scorer
 from worker.core.training.head import Head, Interrupted, LabeledFeatures, laplace_of, train_head
 from worker.core.training.objective import TrainingError, labels_of, outputs_of, pairs_to_learn
+from worker.core.training.processes import joined
 from worker.core.training.recipe import Recipe
 from worker.core.training.save import ModelFolderError, check_architecture, save_model
+from worker.core.uncertainty import Laplace
+from worker.processes import die_with_parent
+from worker.train_backbone import Run, train_backbone
 
 EXIT_ERROR = 1
 EXIT_TERMINATED = 128 + signal.SIGTERM
 KEYS_NAMED = 3
+CHECKPOINT_SECONDS = 60.0
+# A trained backbone reads texts anew for its figures, so those on pairs that it has learned come from some of them.
+JUDGED_AFTER_TUNING = 1000
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 
 LeftOut = dict[str, dict[str, int]]
+FeaturesByText = dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float32]]]
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a run needs beside its recipe: the feature cache, the snapshot's hash, and where to start.
 
-    `left_out` says how many comparisons of each split the files lack, by reason.
+    `left_out` says how many comparisons of each split the files lack, by reason; `checkpoint_seconds` how much time
+    lies between two checkpoints of a backbone.
     """
 
     feature_cache: Path
@@ -53,6 +65,7 @@ class Settings:
     threads: int | None = None
     initial_model: Path | None = None
     left_out: LeftOut = field(default_factory=dict)
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Settings":
@@ -63,7 +76,11 @@ class Settings:
             raise TrainingError("settings.json: feature_cache and snapshot must be text.")
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise TrainingError(f"settings.json: threads must be null or at least 1, not {threads!r}.")
-        return cls(Path(cache), snapshot, threads, Path(initial) if initial else None, values.get("left_out") or {})
+        seconds = values.get("checkpoint_seconds", CHECKPOINT_SECONDS)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+            raise TrainingError(f"settings.json: checkpoint_seconds must be at least 0, not {seconds!r}.")
+        start = Path(initial) if initial else None
+        return cls(Path(cache), snapshot, threads, start, values.get("left_out") or {}, float(seconds))
 
 
 class Stop:
@@ -89,6 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="folder with the run's input")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint when there is one")
     options = parser.parse_args(arguments)
+    if "RANK" in os.environ:
+        die_with_parent()  # torchrun, when it is killed, leaves its processes behind
     try:
         train_run(options.run, options.resume, stop)
     except Interrupted:
@@ -105,28 +124,36 @@ def main(arguments: list[str] | None = None) -> int:
             else f"The feature cache cannot be used: {error}."
         )
         report({"event": "error", "message": message})
-    except Exception as error:  # noqa: BLE001 the parent reads events only; its log gets the traceback
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
+            return _unexpected(error)
         traceback.print_exc()
-        report(
-            {
-                "event": "error",
-                "message": f"Training stopped on an unexpected {type(error).__name__}: {error}",
-            }
-        )
+        report({"event": "error", "message": _memory_sentence(options.run)})
+    except Exception as error:  # noqa: BLE001 the parent reads events only; its log gets the traceback
+        return _unexpected(error)
     else:
         return 0
     return EXIT_ERROR
 
 
+def _unexpected(error: Exception) -> int:
+    traceback.print_exc()
+    report({"event": "error", "message": f"Training stopped on an unexpected {type(error).__name__}: {error}"})
+    return EXIT_ERROR
+
+
 def report(event: dict[str, Any]) -> None:
-    """Print one event as a line of JSON."""
+    """Print one event as a line of JSON; of several processes all report errors, the first everything else."""
+    if event["event"] != "error" and os.environ.get("RANK", "0") != "0":
+        return
     print(json.dumps(event, allow_nan=False), flush=True)  # noqa: T201 the parent process reads this
 
 
 def train_run(folder: Path, resume: bool, stop: Stop) -> None:
     """Do everything from the input files to the saved model."""
-    for leftover in folder.glob(".*.????????"):  # of a run that was killed while writing
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    if os.environ.get("RANK", "0") == "0":
+        for leftover in folder.glob(".*.????????"):  # of a run that was killed while writing
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     recipe = _recipe(folder / "recipe.json")
     settings = Settings.from_dict(_json(folder / "settings.json"))
     labeled, held_out = read_pairs(folder / "train.jsonl"), read_pairs(folder / "validation.jsonl")
@@ -134,10 +161,46 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
     train, validation, left_out = _chosen(recipe, settings, labeled, held_out)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    backbone = open_backbone(recipe)
-    check_architecture(backbone)
-    initial = _initial_head(settings, backbone)
-    features = _features(backbone, settings, recipe, [*labeled, *validation], stop)
+    judged, said, adapter, uncertainty = decided(train), {"left_out": left_out}, None, None
+    if recipe.trains_backbone:
+        with joined() as world:
+            run = Run(folder, settings.snapshot, labeled, validation, world, resume, settings.checkpoint_seconds,
+                      report, lambda: stop.requested)  # fmt: skip
+            trained = train_backbone(run, recipe, settings.initial_model)
+        if trained is None:
+            return
+        tuned, said["overlong"] = trained
+        backbone, head, adapter = tuned.backbone, tuned.head, tuned.adapter
+        judged = judged[:JUDGED_AFTER_TUNING]
+        features = _features_anew(backbone, recipe, [*judged, *validation], stop)
+    else:
+        backbone = open_backbone(recipe)
+        check_architecture(backbone)
+        initial = _initial_head(settings, backbone)
+        features = _features(backbone, settings, recipe, [*labeled, *validation], stop)
+        trained_head = _trained_head(folder, recipe, backbone, initial, labeled, validation, features, resume, stop)
+        head, uncertainty = trained_head
+    validation_set = _labeled(validation, features)
+    metrics = _metrics(head, judged, _labeled(judged, features), validation, validation_set) | said
+    _write_validation_scores(folder / "validation_scores.jsonl", head, validation, validation_set)
+    stop.check()
+    save_model(folder / "model", recipe, backbone, head, settings.snapshot, metrics, uncertainty, adapter)
+    write_json(folder / "metrics.json", metrics)
+    report({"event": "saved", "model": str(folder / "model"), "metrics": metrics})
+
+
+def _trained_head(
+    folder: Path,
+    recipe: Recipe,
+    backbone: Backbone,
+    initial: Head | None,
+    labeled: list[Pair],
+    validation: list[Pair],
+    features: FeaturesByText,
+    resume: bool,
+    stop: Stop,
+) -> tuple[Head, Laplace | None]:
+    """Train a head on features, in one stage or two; return it with how sure it is."""
     validation_set = _labeled(validation, features)
 
     def fit(stage: Recipe, start: Head | None, checkpoint: str, said: dict[str, Any]) -> Head:
@@ -158,14 +221,8 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
     else:
         initial = fit(recipe.first_stage, None, "checkpoint-first.safetensors", {"stage": 1})
         head = fit(recipe, initial, "checkpoint.safetensors", {"stage": 2})
-    uncertainty = laplace_of(recipe, head, _labeled(train, features), initial)
-    judged = decided(train)
-    metrics = _metrics(head, judged, _labeled(judged, features), validation, validation_set) | {"left_out": left_out}
-    _write_validation_scores(folder / "validation_scores.jsonl", head, validation, validation_set)
-    stop.check()
-    save_model(folder / "model", recipe, backbone, head, settings.snapshot, metrics, uncertainty)
-    write_json(folder / "metrics.json", metrics)
-    report({"event": "saved", "model": str(folder / "model"), "metrics": metrics})
+    learned = pairs_to_learn(recipe, labeled)[0]
+    return head, laplace_of(recipe, head, _labeled(learned, features), initial)
 
 
 def _recipe(path: Path) -> Recipe:
@@ -240,7 +297,7 @@ def _features(
     recipe: Recipe,
     pairs: list[Pair],
     stop: Stop,
-) -> dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float32]]]:
+) -> FeaturesByText:
     """Return the vector of every (prompt, response), reporting progress and stopping between batches."""
     texts = list(dict.fromkeys(text for pair in pairs for text in pair.texts))
 
@@ -253,9 +310,22 @@ def _features(
     return dict(zip(texts, vectors, strict=True))
 
 
-def _labeled(
-    pairs: list[Pair], features: dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float32]]]
-) -> LabeledFeatures:
+def _features_anew(backbone: Backbone, recipe: Recipe, pairs: list[Pair], stop: Stop) -> FeaturesByText:
+    """Return the vector of every (prompt, response) by a backbone that no cache knows yet."""
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair.texts))
+    done = 0
+
+    def progress(rows: list[int], vectors: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+        nonlocal done
+        done += len(rows)
+        report({"event": "features", "done": done, "total": len(texts), "hits": 0, "computed": done})
+        stop.check()
+
+    vectors = backbone.features(texts, recipe.batch_tokens, progress)
+    return dict(zip(texts, vectors, strict=True))
+
+
+def _labeled(pairs: list[Pair], features: FeaturesByText) -> LabeledFeatures:
     """Turn pairs into arrays; each distinct response is one row of features."""
     rows = {text: row for row, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair.texts))}
     labels = labels_of(pairs)
@@ -312,6 +382,14 @@ def _os_sentence(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"There is no room on the disk: {error.filename or 'a file of the run'} could not be written."
     return f"A file cannot be read or written: {error}."
+
+
+def _memory_sentence(folder: Path) -> str:
+    kept = " The last checkpoint is kept." if any(folder.glob("checkpoint*.safetensors")) else ""
+    return (
+        "There is not enough memory. Lower batch_tokens or max_tokens, use gradient_checkpointing or the tuning "
+        f'"lora", or more processes.{kept}'
+    )
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def training_run(request: PageRequest, slug: str, run_id: int) -> HttpResponse:
         "recipe": [(name, json.dumps(value)) for name, value in run.recipe.items()],
         "chart": chart_of(run.history),
         "pairs": _pairs_of(run),
+        "overlong": _last(run, "overlong"),
         "asleep": asleep,
     }
     status = STOP_POLLING if request.htmx and run.job.finished else 200
@@ -172,9 +173,14 @@ def _policy_of(project: Project) -> RetrainPolicy:
     return RetrainPolicy.objects.filter(project=project).first() or RetrainPolicy(project=project)
 
 
+def _last(run: TrainingRun, event: str) -> dict[str, Any] | None:
+    """Return the last event of a kind that the training reported."""
+    return next((said for said in reversed(run.history) if said["event"] == event), None)
+
+
 def _pairs_of(run: TrainingRun) -> dict[str, Any] | None:
     """Return how many pairs the run learns from and is judged on, and what was left out of either, in words."""
-    said = next((event for event in reversed(run.history) if event["event"] == "pairs"), None)
+    said = _last(run, "pairs")
     if said is None:
         return None
     reasons = {

@@ -13,7 +13,6 @@ from worker.core.backbone import (
     FROZEN_DATE,
     Backbone,
     BackboneError,
-    batches,
     checked_embedded_folder,
     date_free,
     embedded_folder,
@@ -75,20 +74,6 @@ def test_features_do_not_depend_on_what_stands_in_the_same_batch(encoder_folder:
     together = backbone.features(PAIRS, batch_tokens=10_000)
     alone = np.concatenate([backbone.features([pair]) for pair in PAIRS])
     np.testing.assert_allclose(together, alone, atol=1e-5)
-
-
-def test_batches_keep_to_the_budget_and_sort_by_length() -> None:
-    lengths = [3, 9, 1, 4, 9, 2, 50]
-    assert list(batches(lengths, 20)) == [[6], [1, 4], [3, 0, 5, 2]]  # 50 alone, 2 x 9, 4 x 4
-
-
-def test_what_is_left_falls_into_the_same_batches() -> None:
-    lengths = [int(n) for n in np.random.default_rng(0).integers(1, 60, size=200)]
-    whole = list(batches(lengths, 128))
-    for done in range(len(whole)):
-        left = sorted(row for batch in whole[done:] for row in batch)
-        again = [[left[row] for row in batch] for batch in batches([lengths[row] for row in left], 128)]
-        assert again == whole[done:]
 
 
 def test_a_lone_surrogate_is_read_as_unknown(encoder_folder: Path) -> None:

@@ -53,11 +53,11 @@ def _try(
 ) -> dict[str, Any] | None:
     """Train once and return what was measured, or why it failed; None when the time is over before that."""
     started, over = time.monotonic(), threading.Event()
+    recipe = {**search.recipe, **changes}
     if not (folder / "settings.json").exists():
-        recipe = {**search.recipe, **changes}
         write_inputs(project=search.project, recipe=recipe, snapshot=search.snapshot, folder=folder)
     said: dict[str, Any] = {}
-    with training_process(folder) as (process, lines):
+    with training_process(recipe, folder) as (process, lines):
 
         def stop() -> None:
             over.set()

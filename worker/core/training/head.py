@@ -126,11 +126,11 @@ def train_head(
     if resume and checkpoint.exists():
         step = _restore(checkpoint, identity, weight, bias, optimizer)
 
-    order = _epoch_order(recipe.seed, step // steps_per_epoch, len(train))
+    order = epoch_order(recipe.seed, step // steps_per_epoch, len(train))
     while step < total:
         epoch, position = divmod(step, steps_per_epoch)
         if position == 0:
-            order = _epoch_order(recipe.seed, epoch, len(train))
+            order = epoch_order(recipe.seed, epoch, len(train))
         rows = order[position * batch : (position + 1) * batch]
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * (1 - step / total)
@@ -269,7 +269,7 @@ def _start(
     return torch.tensor(weight, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
 
 
-def _epoch_order(seed: int, epoch: int, pairs: int) -> NDArray[np.int64]:
+def epoch_order(seed: int, epoch: int, pairs: int) -> NDArray[np.int64]:
     """Return the order of the pairs in an epoch: a function of seed and epoch, so a step number says all."""
     return np.random.default_rng([seed, epoch]).permutation(pairs)
 

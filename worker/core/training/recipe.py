@@ -21,7 +21,19 @@ OBJECTIVES = (
 )
 FLIP_AWARE = ("conservative_bradley_terry", "robust_bradley_terry", "noisy_bradley_terry")
 PAIRS_FROM = ("preferences", "ratings")
-TUNINGS = ("head",)
+TUNINGS = ("head", "lora", "full")
+PRECISIONS = ("float32", "bfloat16")
+OVERLONG = ("truncate", "drop")
+MOST_PROCESSES = 1024
+# The defaults of the dataclass suit a head on frozen features; a whole model takes far smaller steps.
+DEFAULTS_OF_TUNING: Mapping[str, Mapping[str, Any]] = {
+    "head": {},
+    "lora": {"learning_rate": 2e-4, "epochs": 2, "weight_decay": 0.0},
+    "full": {"learning_rate": 2e-5, "epochs": 2, "weight_decay": 0.0},
+}
+# What only a tuning that changes the backbone reads, with the one value that a head's recipe may have.
+OF_BACKBONES = ("precision", "overlong", "gradient_checkpointing", "processes", "clip_norm")
+OF_ADAPTERS = ("lora_rank", "lora_alpha")
 SCRATCH = "scratch"
 REGRESSION_FIRST = "regression"
 HELPFULNESS = "helpfulness"
@@ -50,17 +62,25 @@ class Recipe:
     attributes      what a regression learns; none named: every attribute that somebody rated
     flip_rate       share of labels that are the wrong way round, known from repeats or gold items; below 1/2
     pairs_from      "preferences", or "ratings": the sign and size of the difference in helpfulness
-    tuning          "head": the backbone stays frozen, its features are cached, a linear layer is trained
+    tuning          "head": the backbone stays frozen, its features are cached, a linear layer is trained;
+                    "full": backbone and head are trained; "lora": the head and an adapter (arXiv 2106.09685) of
+                    rank `lora_rank`, scaled by lora_alpha / lora_rank, on every linear layer, merged at the end
     initialisation  "scratch", the id of the version that is the starting point, or "regression": two stages, first
                     a regression on helpfulness alone, then this objective from its weights and head
     first_epochs, first_learning_rate  of that first stage; null: as the second
     extrapolation   ExPO: start + extrapolation * (trained - start); 1.0 is the trained model
     strength_map    |preference| -> m; INF-ORM uses {1: 1, 2: 3, 3: 10}
-    weight_decay    lambda of lambda/2 * |w - start|^2, added to the mean loss (features have unit norm)
+    weight_decay    lambda of lambda/2 * |w - start|^2, added to the mean loss (features have unit norm); for "lora"
+                    and "full" AdamW's decoupled decay (arXiv 1711.05101)
     learning_rate   Adam's first step size; it falls linearly to zero
-    batch_pairs     pairs per optimiser step
-    batch_tokens    tokens per batch of the feature pass, padding included
+    clip_norm       the gradient's norm is clipped to it
+    batch_pairs     pairs per optimiser step, however many rows they fill
+    batch_tokens    tokens of a packed row, which is what the backbone reads at once; on a CPU at most 1,024
     max_tokens      longer inputs are truncated (see worker.core.backbone)
+    overlong        "truncate", or "drop" the pairs of which a side is longer; both are counted
+    precision       "float32", or "bfloat16" arithmetic on float32 weights, where the hardware has it
+    gradient_checkpointing  compute activations twice instead of keeping them
+    processes       how many train together, each with a shard of the weights (FSDP2)
 
     The defaults won by held-out accuracy over topics (docs/decisions/0005 and 0016 have the figures).
     """
@@ -85,6 +105,13 @@ class Recipe:
     batch_pairs: int = 64
     batch_tokens: int = 8192
     max_tokens: int = 512
+    overlong: str = "truncate"
+    precision: str = "float32"
+    gradient_checkpointing: bool = False
+    processes: int = 1
+    clip_norm: float = 1.0
+    lora_rank: int = 16
+    lora_alpha: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -92,11 +119,7 @@ class Recipe:
             _check_text(name, getattr(self, name))
         _check_choice("pooling", self.pooling, POOLINGS)
         _check_choice("objective", self.objective, OBJECTIVES)
-        if self.tuning not in TUNINGS:
-            raise ValueError(
-                f"tuning: {self.tuning!r} is not available; this version trains the head only, "
-                'other tunings come with a later version. Use "head".'
-            )
+        _check_choice("tuning", self.tuning, TUNINGS)
         if self.backbone == EMBEDDED and self.pooling == "last":
             raise ValueError('pooling: the embedded backbone is an encoder; use "mean" or "pooler".')
         self._check_objective()
@@ -109,11 +132,15 @@ class Recipe:
             ("batch_tokens", 1),
             ("max_tokens", 8),
             ("seed", 0),
+            ("processes", 1),
+            ("lora_rank", 1),
+            ("lora_alpha", 1),
         ):
             _check_integer(name, getattr(self, name), minimum)
         if self.extrapolation != 1.0 and self.initialisation == SCRATCH:
             raise ValueError("extrapolation: a run from scratch has no start to extrapolate from; use 1.0.")
         object.__setattr__(self, "strength_map", _checked_strength_map(self.strength_map))
+        self._check_tuning()
 
     def _check_objective(self) -> None:
         """Check what depends on the objective, and the fields of a first stage."""
@@ -172,6 +199,26 @@ class Recipe:
             first_learning_rate=None,
         )
 
+    def _check_tuning(self) -> None:
+        """Check what depends on the tuning; a field that would be ignored is refused."""
+        _check_choice("overlong", self.overlong, OVERLONG)
+        _check_choice("precision", self.precision, PRECISIONS)
+        object.__setattr__(self, "clip_norm", _checked_number("clip_norm", self.clip_norm, above=0.0))
+        if not isinstance(self.gradient_checkpointing, bool):
+            raise ValueError(f"gradient_checkpointing: must be true or false, not {self.gradient_checkpointing!r}.")
+        if self.processes > MOST_PROCESSES:
+            raise ValueError(f"processes: at most {MOST_PROCESSES}, not {self.processes}.")
+        ignored = OF_ADAPTERS if self.tuning == "full" else OF_BACKBONES + OF_ADAPTERS if self.tuning == "head" else ()
+        for name in ignored:
+            default = type(self).__dataclass_fields__[name].default
+            if getattr(self, name) != default:
+                raise ValueError(f"{name}: a {self.tuning!r} tuning does not read it; leave it at {default!r}.")
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Return whether the backbone's weights change."""
+        return self.tuning != "head"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON types."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -181,13 +228,15 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Build a recipe from JSON types; fields left out take their default."""
+        """Build a recipe from JSON types; fields left out take their default, which may depend on the tuning."""
         if not isinstance(values, Mapping):
             raise ValueError("A recipe is a JSON object.")
         unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: not a field of a recipe.")
-        return cls(**values)
+        tuning = values.get("tuning")
+        defaults = DEFAULTS_OF_TUNING.get(tuning, {}) if isinstance(tuning, str) else {}
+        return cls(**{**defaults, **values})
 
     @property
     def hash(self) -> str:

@@ -11,9 +11,10 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from safetensors.torch import save as save_tensors
@@ -25,9 +26,13 @@ from worker.core.training.model_card import model_card
 from worker.core.training.recipe import Recipe
 from worker.core.uncertainty import Laplace
 
+if TYPE_CHECKING:
+    from worker.core.training.network import Adapter
+
 FORMAT = 1
 MANIFEST = "tiebreak.json"
 HEAD_FILE = "head/head.safetensors"
+ADAPTER = "adapter"
 UNCERTAINTY_FILE = "head/uncertainty.safetensors"
 PROBES: tuple[Texts, ...] = (
     ("What is two plus two?", "Four."),
@@ -49,24 +54,32 @@ def save_model(
     snapshot: str,
     metrics: dict[str, Any],
     uncertainty: Laplace | None = None,
+    adapter: "Adapter | None" = None,
 ) -> None:
-    """Write the model under a temporary name and rename it, so `folder` is whole or absent."""
+    """Write the model under a temporary name and rename it, so `folder` is whole or absent.
+
+    An adapter, merged into the backbone already, is kept beside it as peft stores it.
+    """
     with new_folder(folder) as new:
         if recipe.pooling == "mean":
             loader = "sentence-transformers"
-            _write_sentence_transformer(new, backbone, head)
+            _write_sentence_transformer(new, backbone, head, own_weights=recipe.trains_backbone)
         else:
             loader = "transformers"
             _write_classifier(new, backbone, head)
         (new / HEAD_FILE).parent.mkdir()
         write_bytes(new / HEAD_FILE, save({"weight": head.weight, "bias": head.bias}))
+        if adapter is not None:
+            (new / ADAPTER).mkdir()
+            adapter.config.save_pretrained(new / ADAPTER)
+            write_bytes(new / ADAPTER / "adapter_model.safetensors", save_tensors(adapter.tensors))
         if uncertainty is not None:
             write_bytes(new / UNCERTAINTY_FILE, save({"centre": uncertainty.centre, "factor": uncertainty.factor}))
         manifest = {
             "format": FORMAT,
             "recipe": recipe.to_dict(),
             "recipe_hash": recipe.hash,
-            "feature_revision": backbone.revision,
+            "feature_revision": _revision(new, recipe, backbone),
             "weights_sha256": weights_sha256(new),
             "head": HEAD_FILE,
             "outputs": list(head.outputs),
@@ -79,13 +92,22 @@ def save_model(
         (new / "README.md").write_text(model_card(manifest), encoding="utf-8")
 
 
-def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) -> None:
-    """Copy the backbone's files and add pooling and head.
+def _revision(folder: Path, recipe: Recipe, backbone: Backbone) -> str:
+    """Return the revision of the vectors: of the backbone as it came, or of the files of a trained one."""
+    if not recipe.trains_backbone:
+        return backbone.revision
+    return Backbone(folder, recipe.pooling, recipe.max_tokens).revision
+
+
+def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head, *, own_weights: bool) -> None:
+    """Write the backbone, copied unless it was trained or cut, and add pooling and head.
 
     The layout is written by hand: it is small and stable, and saves the worker a dependency on
     sentence-transformers.
     """
-    if backbone.layers is None:
+    if own_weights:
+        _save_pretrained(backbone.model, folder)
+    elif backbone.layers is None:
         for source in sorted(backbone.folder.glob("*.safetensors*")):
             shutil.copyfile(source, folder / source.name)
     else:
@@ -125,9 +147,13 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) ->
 
 def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
     """Put backbone and head into the architecture's own classification model and save that."""
-    classifier = _classifier(backbone, head)
-    _check_equal_scores(classifier, backbone, head)
-    _save_pretrained(classifier, folder)
+    from worker.core.forward import standard_attention
+
+    ours = head.rewards(backbone.features(PROBES))
+    with standard_attention(backbone.model):
+        classifier = _classifier(backbone, head)
+        _check_equal_scores(classifier, backbone, ours)
+        _save_pretrained(classifier, folder)
     backbone.tokenizer.save_pretrained(folder)
 
 
@@ -208,12 +234,11 @@ def _empty_classifier(config: Any, pooling: str) -> tuple[Any, str]:
     return classifier, name
 
 
-def _check_equal_scores(classifier: Any, backbone: Backbone, head: Head) -> None:
+def _check_equal_scores(classifier: Any, backbone: Backbone, ours: NDArray[np.float32]) -> None:
     """Refuse an architecture whose classification model pools in a way of its own."""
     import torch
 
     rows = tokenise(backbone.tokenizer, PROBES, backbone.pooling, backbone.max_tokens)
-    ours = head.rewards(backbone.features(PROBES))
     for row, reward in zip(rows, ours, strict=True):
         inputs = {name: torch.from_numpy(values[np.newaxis, :].astype(np.int64)) for name, values in row.items()}
         with torch.inference_mode():
