@@ -8,6 +8,7 @@ meant, and the time does not depend on them.
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -60,10 +61,10 @@ def write_run(folder: Path, cache: FeatureCache, pairs: int, held_out: int) -> N
 
 
 def train(folder: Path) -> tuple[float, dict[str, float]]:
-    """Train once in a process of its own; return its seconds, and when each kind of event first came."""
+    """Train once in a process of its own; return its seconds, when each kind of event last came, and its CPU time."""
     for leftover in ("checkpoint.safetensors", "metrics.json"):
         (folder / leftover).unlink(missing_ok=True)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), cpu_of_children()
     command = [sys.executable, "-m", "worker.train", "--run", str(folder)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -78,7 +79,14 @@ def train(folder: Path) -> tuple[float, dict[str, float]]:
         seen[kind] = time.perf_counter() - started
     if process.wait():
         raise RuntimeError(f"The training ended with code {process.returncode}.")
+    seen["cpu"] = cpu_of_children() - used
     return time.perf_counter() - started, seen
+
+
+def cpu_of_children() -> float:
+    """Return the processor time of the processes that have ended, in seconds; other people's work is not in it."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def main() -> int:
@@ -98,6 +106,7 @@ def main() -> int:
         print(f"| from the start to: {name} | {statistics.median(seen[name] for _, seen in rounds):.1f} |")
     rounds_said = ", ".join(f"{seconds:.1f}" for seconds in total)
     print(f"| whole process, median | **{statistics.median(total):.1f}** ({rounds_said}) |")
+    print(f"| processor time, median | {statistics.median(seen['cpu'] for _, seen in rounds):.1f} |")
     print(f"\nLoad average before: {before:.1f}.")
     return 0
 
