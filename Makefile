@@ -43,6 +43,8 @@ messages:
 bench:
 	@./setup.sh embedded,worker,test
 	.venv/bin/python -m benchmarks.real_labels --data $(DATA)
+	.venv/bin/python -m benchmarks.learning --data $(DATA)
+	.venv/bin/python -m benchmarks.head
 	.venv/bin/python -m benchmarks.rest
 	.venv/bin/python -m benchmarks.api
 	.venv/bin/python -m benchmarks.imports
@@ -51,6 +53,8 @@ bench:
 	.venv/bin/python -m benchmarks.webhooks
 	.venv/bin/python -m benchmarks.quality
 	.venv/bin/python -m benchmarks.exports
+	.venv/bin/python -m benchmarks.training
+	.venv/bin/python -m benchmarks.gpu
 
 bench-peer:
 	@./setup.sh embedded,worker,test

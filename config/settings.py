@@ -187,6 +187,8 @@ CACHE_DIR = VAR_DIR / "cache"
 """Local to a machine and safe to delete: features of the backbone, downloaded model folders."""
 RUNS_DIR = VAR_DIR / "runs"
 """Working folders of training runs, with their checkpoints. Share it between gpu workers to resume on another one."""
+TRAINING_TORCHRUN = env.str("TRAINING_TORCHRUN", "").split()
+"""Arguments of torchrun where several machines train one model, such as --nnodes=2 (docs/recipes.md)."""
 FILES_ACCEL_PREFIX = env.str("FILES_ACCEL_PREFIX", "")
 """Internal address under which nginx serves the folder of artifacts, and sends downloads itself (X-Accel-Redirect)."""
 FILES_REDIRECT = env.bool("FILES_REDIRECT", False)

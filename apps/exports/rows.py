@@ -57,7 +57,8 @@ _LABELS_OF = """
     WHERE a.comparison_id = ANY(%s) AND a.is_current AND NOT a.is_repeat
     ORDER BY a.comparison_id, a.submitted_at, a.id"""
 _MORE = """, a.ratings_1::text, a.ratings_2::text, a.justification, a.problems_1::text, a.problems_2::text,
-        a.confidence, a.active_seconds, a.pasted_characters, a.stated_guideline_version"""
+        a.confidence, a.active_seconds, a.pasted_characters, a.stated_guideline_version,
+        (SELECT lease.propensity FROM labeling_assignment AS lease WHERE lease.id = a.assignment_id)"""
 
 
 _vote = cache(Vote)
@@ -218,7 +219,8 @@ class Reader:
 
     def _annotation(self, label: _Values, kept: bool) -> Row:
         (_comparison, _pk, annotator, preference, swapped, imported, revision, guideline, moment) = label[:9]
-        ratings_1, ratings_2, justification, problems_1, problems_2, confidence, seconds, pasted, stated = label[9:]
+        ratings_1, ratings_2, justification, problems_1, problems_2 = label[9:14]
+        confidence, seconds, pasted, stated, propensity = label[14:]
         return {
             "annotator": self._names[annotator],
             "preference": "neither" if preference is None else preference,
@@ -233,6 +235,7 @@ class Reader:
             "confidence": confidence,
             "active_seconds": seconds,
             "paste_share": None if pasted is None else min(1.0, pasted / max(1, len(justification))),
+            "propensity": propensity,
             "submitted_at": moment.isoformat().replace("+00:00", "Z"),
         }
 

@@ -13,7 +13,6 @@ from worker.core.backbone import (
     FROZEN_DATE,
     Backbone,
     BackboneError,
-    batches,
     checked_embedded_folder,
     date_free,
     embedded_folder,
@@ -43,6 +42,18 @@ def test_mean_and_pooler_features_are_those_of_transformers(encoder_folder: Path
         np.testing.assert_allclose(pooler[row], output.pooler_output[0], atol=1e-5)
 
 
+def test_an_inner_layer_is_read_and_has_a_revision_of_its_own(encoder_folder: Path) -> None:
+    tokenizer, model = AutoTokenizer.from_pretrained(encoder_folder), AutoModel.from_pretrained(encoder_folder).eval()
+    first = open_backbone(Recipe(backbone=str(encoder_folder), layers=1, max_tokens=48))
+    inputs = tokenizer([PAIRS[0][0]], [PAIRS[0][1]], return_tensors="pt")
+    with torch.inference_mode():
+        states = model(**inputs, output_hidden_states=True).hidden_states
+    np.testing.assert_allclose(first.features(PAIRS[:1])[0], states[1][0].mean(dim=0), atol=1e-5)
+    assert first.revision != open_backbone(Recipe(backbone=str(encoder_folder), max_tokens=48)).revision
+    with pytest.raises(BackboneError, match="layers is 3, but the backbone has 2"):
+        open_backbone(Recipe(backbone=str(encoder_folder), layers=3, max_tokens=48))
+
+
 def test_a_decoder_is_read_at_its_last_token(chat_decoder_folder: Path) -> None:
     backbone = Backbone(chat_decoder_folder, "last", 48)
     vectors = backbone.features(PAIRS, batch_tokens=100)
@@ -63,20 +74,6 @@ def test_features_do_not_depend_on_what_stands_in_the_same_batch(encoder_folder:
     together = backbone.features(PAIRS, batch_tokens=10_000)
     alone = np.concatenate([backbone.features([pair]) for pair in PAIRS])
     np.testing.assert_allclose(together, alone, atol=1e-5)
-
-
-def test_batches_keep_to_the_budget_and_sort_by_length() -> None:
-    lengths = [3, 9, 1, 4, 9, 2, 50]
-    assert list(batches(lengths, 20)) == [[6], [1, 4], [3, 0, 5, 2]]  # 50 alone, 2 x 9, 4 x 4
-
-
-def test_what_is_left_falls_into_the_same_batches() -> None:
-    lengths = [int(n) for n in np.random.default_rng(0).integers(1, 60, size=200)]
-    whole = list(batches(lengths, 128))
-    for done in range(len(whole)):
-        left = sorted(row for batch in whole[done:] for row in batch)
-        again = [[left[row] for row in batch] for batch in batches([lengths[row] for row in left], 128)]
-        assert again == whole[done:]
 
 
 def test_a_lone_surrogate_is_read_as_unknown(encoder_folder: Path) -> None:

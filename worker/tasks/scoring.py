@@ -11,7 +11,16 @@ from apps.core.artifacts import local_folder
 from apps.jobs.services import storing, succeed
 from apps.prompts.models import Response
 from apps.signals.models import Scorer
-from apps.signals.services import Measured, input_hash, order_queue, score_new_responses, store_signals, unscored
+from apps.signals.services import (
+    Measured,
+    input_hash,
+    order_queue,
+    score_new_responses,
+    store_signals,
+    store_spreads,
+    unscored,
+    without_spread,
+)
 from worker.core.conversation import prompt_text
 from worker.core.lengths import length_of
 from worker.tasks.running import Held, run_job
@@ -44,6 +53,8 @@ def _score(held: Held) -> None:
             store_signals(scorer=scorer, measured=measured)
         done, last = done + len(batch), batch[-1].pk
         held.progress(done, max(total, done), f"{done} responses scored")
+    if scorer.kind == Scorer.Kind.REWARD_MODEL:
+        _measure_spreads(held, scorer)
     order_queue(project=scorer.project)
     with storing(held.claim):
         succeed(held.claim, result={"scored": done - before, "signals": done})
@@ -77,6 +88,28 @@ MEASURES: dict[Scorer.Kind, Callable[[Scorer], Measure]] = {
     Scorer.Kind.LENGTH: _by_length,
 }
 """What scores responses, by kind of scorer."""
+
+
+def _measure_spreads(held: Held, scorer: Scorer) -> None:
+    """Say how sure the model is of each waiting pair, where the project's order needs that and the model knows it."""
+    left = without_spread(scorer).select_related("prompt", "response_1", "response_2").order_by("id")
+    if not left.exists():
+        return
+    model = _resident(scorer.config["folder"], tuple(scorer.config["files"]))
+    if model.laplace is None:
+        return
+    last = 0
+    while batch := list(left.filter(pk__gt=last)[: settings.SCORING_BATCH]):
+        texts = [
+            (prompt_text(pair.prompt.messages), response.text)
+            for pair in batch
+            for response in (pair.response_1, pair.response_2)
+        ]
+        features = model.features(texts, feature_cache())
+        spreads = model.laplace.margin_std(features[0::2] - features[1::2])
+        with storing(held.claim):
+            store_spreads(scorer=scorer, spreads=dict(zip([pair.pk for pair in batch], spreads.tolist(), strict=True)))
+        last = batch[-1].pk
 
 
 def feature_cache() -> "FeatureCache":

@@ -32,6 +32,8 @@ from worker.tasks.scoring import feature_cache
 
 NOTE_SECONDS = 1.0
 STOP_SECONDS = 20
+STOP_SECONDS_OF_BACKBONES = 120  # a checkpoint of billions of weights takes longer than one of a head
+KEPT_EVENTS = {"pairs", "overlong", "features", "step", "evaluation"}
 CODE_VERSION = "0.1.0"
 
 
@@ -66,7 +68,7 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
     """Run the training to its end, passing on what it reports; return its last event."""
     saved: dict[str, Any] | None = None
     noted = 0.0
-    with _subprocess(folder) as (process, lines):
+    with training_process(run.recipe, folder) as (process, lines):
         held.on_lost = process.terminate  # a training that says nothing must not keep its gpu
         for line in lines:
             event = json.loads(line)
@@ -83,18 +85,39 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
                     continue
                 case "step":
                     noted = time.monotonic()
-                    held.progress(event["step"], event["total"], f"Step {event['step']}, loss {event['loss']:.4f}")
-            if event["event"] in {"step", "evaluation", "features"}:
+                    held.progress(event["step"], event["total"], _step_in_words(event))
+            if event["event"] in KEPT_EVENTS:
                 with storing(held.claim):
                     _note(run, event)
         code = process.wait()
     if held.lost.is_set():
         raise LeaseLost
     if saved is None:
+        killed = " It was killed, which is how a machine answers that runs out of memory." if code == -9 else ""
         raise JobFailed(
-            f"The training process ended with code {code} and no message; its log is {folder / 'train.log'}."
+            f"The training process ended with code {code} and no message; its log is {folder / 'train.log'}.{killed}"
         )
     return saved
+
+
+def _step_in_words(event: dict[str, Any]) -> str:
+    words = f"Step {event['step']}, loss {event['loss']:.4f}"
+    if "pairs_per_second" in event:
+        words += f", {event['pairs_per_second']:.3g} pairs/s, {event['tokens_per_second']:,.0f} tokens/s"
+    return words
+
+
+def training_command(recipe: dict[str, Any], folder: Path) -> list[str]:
+    """Return the command that trains: one process, or torchrun with as many as the recipe asks for on each machine."""
+    python, arguments = [sys.executable, "-m"], ["worker.train", "--run", str(folder), "--resume"]
+    processes = recipe.get("processes", 1)
+    if processes == 1:
+        return [*python, *arguments]
+    cores = os.cpu_count() or 1
+    if processes > cores:
+        raise JobFailed(f"processes: the recipe asks for {processes} on this machine, which has {cores} cores.")
+    machines = settings.TRAINING_TORCHRUN or ["--standalone"]
+    return [*python, "torch.distributed.run", *machines, f"--nproc-per-node={processes}", "-m", "--", *arguments]
 
 
 def _note(run: TrainingRun, event: dict[str, Any]) -> None:
@@ -105,13 +128,18 @@ def _note(run: TrainingRun, event: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _subprocess(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+def training_process(recipe: dict[str, Any], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """Start the training; on the way out ask it to checkpoint, then make it stop."""
+    processes = recipe.get("processes", 1)
+    environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
+    if processes > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    command = training_command(recipe, folder)
     with (folder / "train.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker.train", "--run", str(folder), "--resume"],
+            command,
             cwd=settings.BASE_DIR,
-            env={**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -124,7 +152,7 @@ def _subprocess(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[byte
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(STOP_SECONDS)
+                process.wait(STOP_SECONDS if recipe.get("tuning", "head") == "head" else STOP_SECONDS_OF_BACKBONES)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -134,12 +162,12 @@ def _subprocess(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[byte
 def _compare(run: TrainingRun, folder: Path, current: RewardModel, candidate: Path) -> dict[str, Any] | None:
     """Judge both versions on the held-out pairs that neither has ever seen; None when there are none."""
     from worker.core.evaluation import compare_folders  # loads torch, which this module's importers must not
-    from worker.core.pairs import read_pairs
+    from worker.core.pairs import decided, read_pairs
 
     start = run.recipe["initialisation"]
     pairs = [
         pair
-        for pair in read_pairs(folder / f"{VALIDATION}.jsonl")
+        for pair in decided(read_pairs(folder / f"{VALIDATION}.jsonl"))
         if never_trained_on(prompt_hash=pair.prompt_key, model=current, initialisation=start)
     ]
     return compare_folders(model_folder(current), candidate, pairs, feature_cache())

@@ -8,28 +8,38 @@ are safetensors.
 
 import copy
 import json
+import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from safetensors.torch import save as save_tensors
 
 from worker.core.backbone import Backbone, Texts, tokenise, weights_sha256
 from worker.core.files import new_folder, write_bytes, write_json
 from worker.core.training.head import Head
 from worker.core.training.model_card import model_card
 from worker.core.training.recipe import Recipe
+from worker.core.uncertainty import Laplace
+
+if TYPE_CHECKING:
+    from worker.core.training.network import Adapter
 
 FORMAT = 1
 MANIFEST = "tiebreak.json"
 HEAD_FILE = "head/head.safetensors"
+ADAPTER = "adapter"
+UNCERTAINTY_FILE = "head/uncertainty.safetensors"
 PROBES: tuple[Texts, ...] = (
     ("What is two plus two?", "Four."),
     ("Name a colour.", "Blue, the colour of a clear sky on a day without clouds."),
 )
 PROBE_TOLERANCE = 1e-3
+LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 class ModelFolderError(Exception):
@@ -37,26 +47,43 @@ class ModelFolderError(Exception):
 
 
 def save_model(
-    folder: Path, recipe: Recipe, backbone: Backbone, head: Head, snapshot: str, metrics: dict[str, Any]
+    folder: Path,
+    recipe: Recipe,
+    backbone: Backbone,
+    head: Head,
+    snapshot: str,
+    metrics: dict[str, Any],
+    uncertainty: Laplace | None = None,
+    adapter: "Adapter | None" = None,
 ) -> None:
-    """Write the model under a temporary name and rename it, so `folder` is whole or absent."""
+    """Write the model under a temporary name and rename it, so `folder` is whole or absent.
+
+    An adapter, merged into the backbone already, is kept beside it as peft stores it.
+    """
     with new_folder(folder) as new:
         if recipe.pooling == "mean":
             loader = "sentence-transformers"
-            _write_sentence_transformer(new, backbone, head)
+            _write_sentence_transformer(new, backbone, head, own_weights=recipe.trains_backbone)
         else:
             loader = "transformers"
             _write_classifier(new, backbone, head)
         (new / HEAD_FILE).parent.mkdir()
         write_bytes(new / HEAD_FILE, save({"weight": head.weight, "bias": head.bias}))
+        if adapter is not None:
+            (new / ADAPTER).mkdir()
+            adapter.config.save_pretrained(new / ADAPTER)
+            write_bytes(new / ADAPTER / "adapter_model.safetensors", save_tensors(adapter.tensors))
+        if uncertainty is not None:
+            write_bytes(new / UNCERTAINTY_FILE, save({"centre": uncertainty.centre, "factor": uncertainty.factor}))
         manifest = {
             "format": FORMAT,
             "recipe": recipe.to_dict(),
             "recipe_hash": recipe.hash,
-            "feature_revision": backbone.revision,
+            "feature_revision": _revision(new, recipe, backbone),
             "weights_sha256": weights_sha256(new),
             "head": HEAD_FILE,
             "outputs": list(head.outputs),
+            "uncertainty": None if uncertainty is None else {"method": "laplace", "file": UNCERTAINTY_FILE},
             "loader": loader,
             "snapshot": snapshot,
             "metrics": metrics,
@@ -65,17 +92,29 @@ def save_model(
         (new / "README.md").write_text(model_card(manifest), encoding="utf-8")
 
 
-def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) -> None:
-    """Copy the backbone's files and add pooling and head.
+def _revision(folder: Path, recipe: Recipe, backbone: Backbone) -> str:
+    """Return the revision of the vectors: of the backbone as it came, or of the files of a trained one."""
+    if not recipe.trains_backbone:
+        return backbone.revision
+    return Backbone(folder, recipe.pooling, recipe.max_tokens).revision
+
+
+def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head, *, own_weights: bool) -> None:
+    """Write the backbone, copied unless it was trained or cut, and add pooling and head.
 
     The layout is written by hand: it is small and stable, and saves the worker a dependency on
     sentence-transformers.
     """
-    for source in sorted(backbone.folder.glob("*.safetensors*")):
-        shutil.copyfile(source, folder / source.name)
+    if own_weights:
+        _save_pretrained(backbone.model, folder)
+    elif backbone.layers is None:
+        for source in sorted(backbone.folder.glob("*.safetensors*")):
+            shutil.copyfile(source, folder / source.name)
+    else:
+        _write_first_layers(backbone, folder)
     config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
-    write_json(folder / "config.json", config | {"dtype": "float32"})
+    write_json(folder / "config.json", config | backbone.depth | {"dtype": "float32"})
     backbone.tokenizer.save_pretrained(folder)
     weight, bias = head.reward_layer()
     size = len(weight)
@@ -108,13 +147,36 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) ->
 
 def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
     """Put backbone and head into the architecture's own classification model and save that."""
-    classifier = _classifier(backbone, head)
-    _check_equal_scores(classifier, backbone, head)
+    from worker.core.forward import standard_attention
+
+    ours = head.rewards(backbone.features(PROBES))
+    with standard_attention(backbone.model):
+        classifier = _classifier(backbone, head)
+        _check_equal_scores(classifier, backbone, ours)
+        _save_pretrained(classifier, folder)
+    backbone.tokenizer.save_pretrained(folder)
+
+
+def _write_first_layers(backbone: Backbone, folder: Path) -> None:
+    """Write the layers that are read, and no others; without loading the model where it is one file."""
+    whole = backbone.folder / "model.safetensors"
+    if not whole.is_file():
+        _save_pretrained(backbone.model, folder)
+        return
+    tensors = {}
+    with safe_open(whole, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 not a dict
+            layer = LAYER.search(name)
+            if layer is None or int(layer[1]) < (backbone.layers or 0):
+                tensors[name] = file.get_tensor(name)
+    write_bytes(folder / whole.name, save_tensors(tensors, metadata={"format": "pt"}))
+
+
+def _save_pretrained(model: Any, folder: Path) -> None:
     try:
-        classifier.save_pretrained(folder)
+        model.save_pretrained(folder)
     except SafetensorError as error:  # how safetensors reports a full disk
         raise ModelFolderError(f"The model could not be written to {folder.parent}: {error}") from error
-    backbone.tokenizer.save_pretrained(folder)
 
 
 def check_architecture(backbone: Backbone) -> None:
@@ -172,12 +234,11 @@ def _empty_classifier(config: Any, pooling: str) -> tuple[Any, str]:
     return classifier, name
 
 
-def _check_equal_scores(classifier: Any, backbone: Backbone, head: Head) -> None:
+def _check_equal_scores(classifier: Any, backbone: Backbone, ours: NDArray[np.float32]) -> None:
     """Refuse an architecture whose classification model pools in a way of its own."""
     import torch
 
     rows = tokenise(backbone.tokenizer, PROBES, backbone.pooling, backbone.max_tokens)
-    ours = head.rewards(backbone.features(PROBES))
     for row, reward in zip(rows, ours, strict=True):
         inputs = {name: torch.from_numpy(values[np.newaxis, :].astype(np.int64)) for name, values in row.items()}
         with torch.inference_mode():
