@@ -43,6 +43,8 @@ messages:
 bench:
 	@./setup.sh embedded,worker,test
 	.venv/bin/python -m benchmarks.real_labels --data $(DATA)
+	.venv/bin/python -m benchmarks.learning --data $(DATA)
+	.venv/bin/python -m benchmarks.head
 	.venv/bin/python -m benchmarks.rest
 	.venv/bin/python -m benchmarks.api
 	.venv/bin/python -m benchmarks.imports

@@ -44,6 +44,24 @@ def trainable_labels(project: Project) -> int:
     return Consensus.objects.filter(project=project, status=Status.AGREED).exclude(preference=0).count()
 
 
+def check_enough_labels(project: Project) -> int:
+    """Return how many labels there are to learn from; raise Conflict where they are too few."""
+    labels = trainable_labels(project)
+    if labels < MIN_LABELS:
+        raise Conflict(
+            _("The project has %(labels)s consensus labels that a model can learn from; training starts at %(least)s.")
+            % {"labels": labels, "least": MIN_LABELS}
+        )
+    return labels
+
+
+def freeze_snapshot(*, project: Project, purpose: str, created_by: User | None) -> Snapshot:
+    """Freeze the labels of today for a training: 80 % of the prompts to train on, 20 % held out."""
+    files = {"formats": [BASE_FORMAT], "encodings": ["jsonl"]}  # what training reads, and nothing more
+    body = {"name": f"{purpose} of {timezone.now():%Y-%m-%d %H:%M}", "splits": TRAINING_SPLITS, **files}
+    return create_snapshot(project=project, body=body, created_by=created_by)
+
+
 @transaction.atomic
 def start_training(
     *,
@@ -58,22 +76,15 @@ def start_training(
     Without a snapshot, the run freezes one: 80 % of the prompts to train on, 20 % held out. A prompt stays on its side
     for ever, so a version is never judged on prompts that an earlier one has trained on.
     """
-    labels = trainable_labels(project)
-    if labels < MIN_LABELS:
-        raise Conflict(
-            _("The project has %(labels)s consensus labels that a model can learn from; training starts at %(least)s.")
-            % {"labels": labels, "least": MIN_LABELS}
-        )
+    labels = check_enough_labels(project)
     checked = parse_recipe(project, recipe or {})
     if snapshot is not None:
-        _check_snapshot(project, snapshot)
+        check_snapshot(project, snapshot, TRAIN)
     job = enqueue(kind="training", project=project, inputs={}, created_by=created_by, key="training")
     if (unfinished := TrainingRun.objects.filter(job=job).first()) is not None:
         return unfinished
     if snapshot is None:
-        files = {"formats": [BASE_FORMAT], "encodings": ["jsonl"]}  # what training reads, and nothing more
-        body = {"name": f"Training of {timezone.now():%Y-%m-%d %H:%M}", "splits": TRAINING_SPLITS, **files}
-        snapshot = create_snapshot(project=project, body=body, created_by=created_by)
+        snapshot = freeze_snapshot(project=project, purpose="Training", created_by=created_by)
     return TrainingRun.objects.create(
         project=project,
         recipe=checked.to_dict(),
@@ -99,14 +110,19 @@ def parse_recipe(project: Project, body: dict[str, Any]) -> Recipe:
 
 def write_run_folder(*, run: TrainingRun, folder: Path) -> int:
     """Write what `worker.train` reads: recipe, pairs of both splits, settings. Return the number of training pairs."""
+    return write_inputs(project=run.project, recipe=run.recipe, snapshot=run.snapshot, folder=folder)
+
+
+def write_inputs(*, project: Project, recipe: dict[str, Any], snapshot: Snapshot, folder: Path) -> int:
+    """Write what `worker.train` reads of a recipe on a snapshot. Return the number of training pairs."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = {split: _write_pairs(run.snapshot, split, folder / f"{split}.jsonl") for split in (TRAIN, VALIDATION)}
-    parent = parent_of(run.recipe["initialisation"])
-    start = None if parent is None else str(model_folder(_model_of(run.project, parent)))
-    write_json(folder / "recipe.json", run.recipe)
+    written = {split: _write_pairs(snapshot, split, folder / f"{split}.jsonl") for split in (TRAIN, VALIDATION)}
+    parent = parent_of(recipe["initialisation"])
+    start = None if parent is None else str(model_folder(_model_of(project, parent)))
+    write_json(folder / "recipe.json", recipe)
     run_settings = {
         "feature_cache": str(settings.CACHE_DIR / "features.sqlite3"),
-        "snapshot": run.snapshot.content_hash,
+        "snapshot": snapshot.content_hash,
         "threads": None,
         "initial_model": start,
         "left_out": {split: dict(left_out) for split, (_count, left_out) in written.items()},
@@ -348,14 +364,16 @@ def _model_of(project: Project, model_id: str) -> RewardModel:
     return model
 
 
-def _check_snapshot(project: Project, snapshot: Snapshot) -> None:
+def check_snapshot(project: Project, snapshot: Snapshot, split: str) -> None:
+    """Raise NotFound or InvalidInput where a snapshot is not the project's, or lacks the split or training's files."""
     if snapshot.project_id != project.pk:
         raise NotFound(_("There is no such snapshot in this project."))
-    if TRAIN not in snapshot.selection["splits"]:
-        raise InvalidInput(
-            _("The snapshot has no split to train on."),
-            [FieldError("/snapshot", _("It needs a split named %(name)r.") % {"name": TRAIN})],
-        )
+    for name in {TRAIN, split}:
+        if name not in snapshot.selection["splits"]:
+            raise InvalidInput(
+                _("The snapshot has no split to train on."),
+                [FieldError("/snapshot", _("It needs a split named %(name)r.") % {"name": name})],
+            )
     if BASE_FORMAT not in formats_of(snapshot.selection) or "jsonl" not in encodings_of(snapshot.selection):
         raise InvalidInput(
             _("The snapshot lacks the files that training reads."),

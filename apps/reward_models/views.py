@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -17,8 +18,8 @@ from apps.jobs.services import live_queues
 from apps.projects.access import SEES_RESULTS, get_membership
 from apps.projects.models import Membership, Project
 from apps.reward_models.chart import chart_of
-from apps.reward_models.forms import PolicyForm, QueueForm
-from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.forms import PolicyForm, QueueForm, SearchForm
+from apps.reward_models.models import RecipeSearch, RetrainPolicy, RewardModel, TrainingRun
 from apps.reward_models.services import (
     MIN_LABELS,
     current_model,
@@ -153,12 +154,19 @@ def _page(
         "membership": membership,
         "versions": versions.order_by("-version"),
         "runs": runs.defer("history").order_by("-id")[:RUNS_SHOWN],
+        "searches": _searches(project),
+        "search_form": SearchForm(),
         "labels": trainable_labels(project),
         "min_labels": MIN_LABELS,
         "policy_form": policy_form or PolicyForm(instance=_policy_of(project)),
         "queue_form": queue_form or QueueForm(instance=project),
     }
     return render(request, "reward_models/reward_models.html", context, status=status)
+
+
+def _searches(project: Project) -> QuerySet[RecipeSearch]:
+    searches = RecipeSearch.objects.filter(project=project).select_related("job", "created_by")
+    return searches.defer("recipe", "grid").order_by("-id")[:RUNS_SHOWN]
 
 
 def _policy_of(project: Project) -> RetrainPolicy:

@@ -12,7 +12,7 @@ from apps.imports.uploads import create_upload
 from apps.jobs.services import enqueue
 from apps.labeling.leasing import lease_next
 from apps.projects.models import Project
-from apps.reward_models.models import RewardModel, TrainingRun
+from apps.reward_models.models import RecipeSearch, RewardModel, TrainingRun
 from apps.signals.models import Scorer
 from apps.webhooks.models import WebhookEndpoint
 from apps.webhooks.services import send_test
@@ -49,6 +49,14 @@ def things(project: Project) -> dict[str, object]:
     )
     assignment = lease_next(project=project, annotator=person, resume=True)
     run = TrainingRun.objects.create(project=project, recipe={}, snapshot=snapshot, job=job)
+    search = RecipeSearch.objects.create(
+        project=project,
+        recipe={},
+        grid={},
+        minutes=1,
+        snapshot=snapshot,
+        job=enqueue(kind="recipe_search", project=project, inputs={}),
+    )
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
     rows = {
@@ -60,6 +68,8 @@ def things(project: Project) -> dict[str, object]:
         "reward-model": model,
         "run": run,
         "training-run": run,
+        "search": search,
+        "recipe-searche": search,  # what is left of "recipe-searches" without its s
         "assignment": assignment,
         "cohort": project.cohorts.create(name="First"),
         "webhook": endpoint,
@@ -78,6 +88,7 @@ def things(project: Project) -> dict[str, object]:
         "annotator_id": person.pk,
         "wanted": "csv",
         "other_id": snapshot.pk,
+        "trial": 0,
         **{f"{name}_id": row.pk for name, row in rows.items()},
     }
 

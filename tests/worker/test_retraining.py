@@ -3,6 +3,7 @@
 Celery is left out here (tests/e2e runs it); PostgreSQL, the training subprocess and MiniLM are real.
 """
 
+import math
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from apps.labeling.models import QueueItem
 from apps.prompts.models import Response
 from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
 from apps.reward_models.services import start_training
-from apps.signals.models import Signal
-from tests.factories import ProjectFactory
+from apps.signals.models import MarginSpread, Signal
+from apps.signals.services import set_queue
+from tests.factories import ProjectFactory, UserFactory
 from worker.tasks.scoring import score_responses
 from worker.tasks.training import train_reward_model
 
@@ -48,7 +50,8 @@ def test_labels_become_a_version_that_scores_everything_and_orders_the_queue(dem
     assert trained.result == {"reward_model": str(model.pk), "version": 1, "promoted": True}
     assert run.snapshot.content_hash
     kinds = {event["event"] for event in run.history}
-    assert {"features", "step", "evaluation"} <= kinds
+    assert {"pairs", "features", "step", "evaluation"} <= kinds
+    assert model.metrics["left_out"] == run.history[0]["left_out"]
     assert 0 <= model.metrics["validation"]["accuracy"] <= 1
     assert (model.state, model.decision) == ("current", "It is the first version.")
     assert AutoConfig.from_pretrained(local_folder(model.folder, model.files)).model_type == "bert"
@@ -60,6 +63,14 @@ def test_labels_become_a_version_that_scores_everything_and_orders_the_queue(dem
     pair = (waiting.comparison.response_1, waiting.comparison.response_2)
     first, second = (Signal.objects.get(response=response).value for response in pair)
     assert waiting.priority == -float(f"{abs(first - second):.0e}")  # to one significant digit
+
+    set_queue(project=demo, actor=UserFactory(), queue_order="fisher", random_share=0.2)
+    run_next("scoring", score_responses)  # says how sure the model is of each waiting pair, and orders them
+    gap, std = first - second, MarginSpread.objects.get(comparison=waiting.comparison_id).std
+    assert MarginSpread.objects.count() == QueueItem.objects.filter(state="open").count()
+    cost = (math.exp(gap) + 2 + math.exp(-gap)) / std**2
+    waiting.refresh_from_db()
+    assert waiting.priority == pytest.approx(-float(f"{cost:.0e}"))
 
     RetrainPolicy.objects.create(project=demo, promotion="better")
     start_training(project=demo, recipe={"seed": 1})

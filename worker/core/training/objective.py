@@ -11,7 +11,7 @@ from torch import Tensor
 
 from worker.core import losses
 from worker.core.pairs import Pair
-from worker.core.training.recipe import HELPFULNESS, Recipe
+from worker.core.training.recipe import HELPFULNESS, STRENGTHS, Recipe
 
 REWARD = "reward"
 # A tie is a soft label of 1/2 for these, and nothing to a regression; the others need a better side.
@@ -133,8 +133,8 @@ def batch_loss(
         return losses.robust_bradley_terry_loss(chosen, rejected, recipe.flip_rate)
     if recipe.objective == "noisy_bradley_terry":
         return losses.noisy_bradley_terry_loss(chosen, rejected, recipe.flip_rate)
-    strengths = [recipe.strength_map[abs(int(value))] for value in labels.preference[rows]]
-    strength = torch.tensor(strengths, dtype=reward_1.dtype, device=device)
+    mapped = torch.tensor([0.0, *(recipe.strength_map[m] for m in STRENGTHS)], dtype=reward_1.dtype, device=device)
+    strength = mapped[preference.abs()]
     if recipe.objective == "margin_bradley_terry":
         return losses.margin_bradley_terry_loss(chosen, rejected, strength)
     return losses.scaled_bradley_terry_loss(chosen, rejected, strength)

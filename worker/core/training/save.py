@@ -8,13 +8,14 @@ are safetensors.
 
 import copy
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from safetensors.torch import save as save_tensors
 
@@ -38,6 +39,7 @@ PROBES: tuple[Texts, ...] = (
     ("Name a colour.", "Blue, the colour of a clear sky on a day without clouds."),
 )
 PROBE_TOLERANCE = 1e-3
+LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 class ModelFolderError(Exception):
@@ -61,8 +63,7 @@ def save_model(
     with new_folder(folder) as new:
         if recipe.pooling == "mean":
             loader = "sentence-transformers"
-            changed = recipe.trains_backbone or backbone.layers is not None
-            _write_sentence_transformer(new, backbone, head, own_weights=changed)
+            _write_sentence_transformer(new, backbone, head, own_weights=recipe.trains_backbone)
         else:
             loader = "transformers"
             _write_classifier(new, backbone, head)
@@ -105,7 +106,9 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head, *,
     sentence-transformers.
     """
     if own_weights:
-        _save_pretrained(backbone.model, folder)  # the layers that are read, and no others
+        _save_pretrained(backbone.model, folder)
+    elif backbone.layers is not None:
+        _write_first_layers(backbone, folder)
     else:
         for source in sorted(backbone.folder.glob("*.safetensors*")):
             shutil.copyfile(source, folder / source.name)
@@ -152,6 +155,21 @@ def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
         _check_equal_scores(classifier, backbone, ours)
         _save_pretrained(classifier, folder)
     backbone.tokenizer.save_pretrained(folder)
+
+
+def _write_first_layers(backbone: Backbone, folder: Path) -> None:
+    """Write the layers that are read, and no others; without loading the model where it is one file."""
+    whole = backbone.folder / "model.safetensors"
+    if not whole.is_file():
+        _save_pretrained(backbone.model, folder)
+        return
+    tensors = {}
+    with safe_open(whole, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 not a dict
+            layer = LAYER.search(name)
+            if layer is None or int(layer[1]) < (backbone.layers or 0):
+                tensors[name] = file.get_tensor(name)
+    write_bytes(folder / whole.name, save_tensors(tensors, metadata={"format": "pt"}))
 
 
 def _save_pretrained(model: Any, folder: Path) -> None:
