@@ -119,6 +119,24 @@ def test_a_regression_comes_first_and_the_second_stage_starts_from_its_weights(
     assert train(run, "--resume")[0] == 0
 
 
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_a_version_is_a_start_and_a_factor_of_zero_stays_there(
+    tuning: str, decoder: dict[str, Any], make_run: Any, train: Any, cache: FeatureCache
+) -> None:
+    first = make_run("first", tuning="full", **decoder)
+    assert train(first)[0] == 0
+    settings = {"initial_model": str(first / "model")}
+    more = decoder | {"tuning": tuning, "initialisation": "7"}
+    stays = make_run("stays", extrapolation=0, settings=settings, **more)
+    code, events = train(stays)
+    assert code == 0, events[-1]
+    assert kinds(events, "step")[0]["loss"] < 0.7 * 1.4  # not that of a head near zero
+    scores = [Scorer.load(run / "model").score(PAIRS, cache) for run in (first, stays)]
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-5)
+    other = make_run("other", settings=settings, **(more | {"pooling": "mean"}))
+    assert "pooling: the version to start from has 'last'" in train(other)[1][-1]["message"]
+
+
 def test_over_long_pairs_are_counted_and_dropped_when_the_recipe_says_so(
     decoder: dict[str, Any], make_run: Any, train: Any
 ) -> None:

@@ -68,7 +68,7 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
     """Run the training to its end, passing on what it reports; return its last event."""
     saved: dict[str, Any] | None = None
     noted = 0.0
-    with training_process(run.recipe, folder) as (process, lines):
+    with training_process(folder) as (process, lines):
         held.on_lost = process.terminate  # a training that says nothing must not keep its gpu
         for line in lines:
             event = json.loads(line)
@@ -128,8 +128,9 @@ def _note(run: TrainingRun, event: dict[str, Any]) -> None:
 
 
 @contextmanager
-def training_process(recipe: dict[str, Any], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+def training_process(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """Start the training; on the way out ask it to checkpoint, then make it stop."""
+    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     processes = recipe.get("processes", 1)
     environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
     if processes > 1:

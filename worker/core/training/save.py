@@ -107,11 +107,11 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head, *,
     """
     if own_weights:
         _save_pretrained(backbone.model, folder)
-    elif backbone.layers is None:
+    elif backbone.layers is not None:
+        _write_first_layers(backbone, folder)
+    else:
         for source in sorted(backbone.folder.glob("*.safetensors*")):
             shutil.copyfile(source, folder / source.name)
-    else:
-        _write_first_layers(backbone, folder)
     config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     write_json(folder / "config.json", config | backbone.depth | {"dtype": "float32"})
