@@ -113,17 +113,29 @@ class Backbone:
         padding included (a longer row is a batch of its own). What is left after a batch falls into the same
         batches again, so a pass that was interrupted and continued gives the same bits as one that was not.
         """
-        tokens = tokenise(self.tokenizer, pairs, self.pooling, self.max_tokens)
-        result: Features = np.empty((len(pairs), 0), dtype=np.float32)
-        for rows in batches([len(row["input_ids"]) for row in tokens], batch_tokens):
-            vectors = _vectors(self.model, self.tokenizer, [tokens[row] for row in rows], self.pooling)
+        return self.vectors(self.tokens(pairs), batch_tokens, on_batch)
+
+    def tokens(self, pairs: Sequence[Texts]) -> list[dict[str, NDArray[np.int32]]]:
+        """Return the model inputs of each (prompt, response), unpadded."""
+        return tokenise(self.tokenizer, pairs, self.pooling, self.max_tokens)
+
+    def vectors(
+        self,
+        rows: Sequence[dict[str, NDArray[np.int32]]],
+        batch_tokens: int = 8192,
+        on_batch: OnBatch | None = None,
+    ) -> Features:
+        """Return one vector per row of model inputs, (n, d), in batches as `features` makes them."""
+        result: Features = np.empty((len(rows), 0), dtype=np.float32)
+        for places in batches([len(row["input_ids"]) for row in rows], batch_tokens):
+            vectors = _vectors(self.model, self.tokenizer, [rows[place] for place in places], self.pooling)
             if not np.isfinite(vectors).all():
                 raise BackboneError("The backbone gave a vector that is not finite; its weights may be damaged.")
             if result.shape[1] == 0:
-                result = np.empty((len(pairs), vectors.shape[1]), dtype=np.float32)
-            result[rows] = vectors
+                result = np.empty((len(rows), vectors.shape[1]), dtype=np.float32)
+            result[places] = vectors
             if on_batch is not None:
-                on_batch(rows, vectors)
+                on_batch(places, vectors)
         return result
 
 
