@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Avg, Count, Exists, Max, Min, OuterRef, QuerySet, StdDev
+from django.utils import timezone
 
 from apps.accounts.models import User
+from apps.core.errors import FieldError, InvalidInput
 from apps.jobs.models import Job
 from apps.jobs.services import enqueue
 from apps.projects.models import Project
@@ -16,7 +18,7 @@ from apps.projects.services import invalid, record
 from apps.prompts.models import Response
 from apps.signals.models import Scorer, Signal
 from worker.core.conversation import content_hash, prompt_text
-from worker.core.shaping import preference_as_reward
+from worker.core.shaping import Needs, Shaper, Statistics, find_shaper, preference_as_reward
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,25 @@ def shaped_values(signals: Sequence[Signal]) -> dict[int, float]:
         if others:
             shaped[signal.pk] = preference_as_reward(signal.value, others)
     return shaped
+
+
+def shaper_named(name: str) -> Shaper:
+    """Return a shaper by its name; raise InvalidInput that lists them."""
+    try:
+        return find_shaper(name)
+    except ValueError as error:
+        raise InvalidInput(str(error), [FieldError("/shaping", str(error))]) from error
+
+
+def shaped_value(signal: Signal, shaper: Shaper) -> float | None:
+    """Return a signal in a shape that needs no references; None where its scorer's statistics do not give one."""
+    frozen = signal.scorer.statistics
+    if shaper.needs is Needs.STATISTICS and frozen is None:
+        return None
+    try:
+        return shaper.shape(signal.value, Statistics.from_dict(frozen) if frozen else None, ())
+    except ValueError:
+        return None
 
 
 def run_scorer(*, scorer: Scorer, created_by: User | None = None) -> Job:
@@ -87,6 +108,27 @@ def store_signals(*, scorer: Scorer, measured: Sequence[Measured]) -> None:
         ignore_conflicts=True,
         batch_size=1000,
     )
+
+
+def freeze_statistics(*, scorer: Scorer) -> None:
+    """Keep what the scorer's values add up to, once: shaped rewards must not move when more responses come in.
+
+    With fewer than two values there is nothing to keep yet.
+    """
+    measured = scorer.signals.aggregate(
+        n=Count("id"), mean=Avg("value"), std=StdDev("value"), minimum=Min("value"), maximum=Max("value")
+    )
+    try:
+        statistics = Statistics(**measured)
+    except (TypeError, ValueError):
+        return
+    frozen = {
+        **statistics.to_dict(),
+        "over": "responses of the project",
+        "scorer": str(scorer.pk),
+        "frozen_at": timezone.now().isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+    Scorer.objects.filter(pk=scorer.pk, statistics=None).update(statistics=frozen)
 
 
 @transaction.atomic

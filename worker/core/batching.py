@@ -4,7 +4,6 @@ While a batch runs, requests wait; the next batch takes from all that wait for t
 budget. What is left of a large request goes to the end of the line, so a small one never waits for all of it.
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -13,7 +12,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -29,11 +27,19 @@ class Overloaded(Exception):
         self.retry_after = retry_after
 
 
+class PartFailed(Exception):
+    """The work on a request failed; `start` is the number of its first item that was worked on, the cause says why."""
+
+    def __init__(self, start: int) -> None:
+        super().__init__("The work failed.")
+        self.start = start
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much goes into one batch, how much may wait (both in about tokens), and how long a batch waits for company.
 
-    A budget of 0 scores every request by itself.
+    A budget of 0 scores every item by itself.
     """
 
     batch: int = 16_384
@@ -72,7 +78,7 @@ class _Part(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Carries out `work(group, items)` on a thread of its own, many requests at a time.
 
-    `work` returns one result per item. When a batch of several requests fails, each is tried alone, so that one that
+    `work` returns one result per item; what it raises arrives as the cause of a PartFailed. When a batch of several requests fails, each is tried alone, so that one that
     cannot be done fails by itself.
     """
 
@@ -179,8 +185,9 @@ class Batcher(Generic[Item, Result]):
                 for part in parts:
                     self._carry_out([part])
                 return
-            logger.debug("A request failed.", exc_info=error)
-            self._end(parts[0].request, error)
+            failed = PartFailed(parts[0].start)
+            failed.__cause__ = error
+            self._end(parts[0].request, failed)
             return
         self.batches += 1
         size = sum(sum(part.request.sizes[part.start : part.end]) for part in parts)

@@ -7,9 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.core.conversation import prompt_text
-from worker.core.reward_inputs import MAX_CHARS, MAX_INPUTS, Ids, Input, InputError, Pair, checked
+from worker.core.reward_inputs import (
+    MAX_CHARS,
+    MAX_INPUTS,
+    MAX_TEXT_CHARS,
+    Ids,
+    Input,
+    InputError,
+    Pair,
+    checked,
+    encodable,
+)
 from worker.core.shaping import sigmoid
 
+MAX_REFERENCES = 16
 Messages = list[dict[str, str]]
 
 
@@ -53,6 +64,7 @@ class Inputs:
     places: list[str] = field(default_factory=list)
     conversations: list[Messages | None] = field(default_factory=list)
     chars: int = 0
+    beside: int = 0
 
     def add(self, item: Input, place: str, conversation: Messages | None = None) -> None:
         """Add an input within the limits of a request. Raises DialectError."""
@@ -68,6 +80,13 @@ class Inputs:
         self.inputs.append(item)
         self.places.append(place)
         self.conversations.append(conversation)
+
+    def reserve(self, texts: Sequence[str], place: str) -> None:
+        """Count texts that are scored beside the inputs. Raises DialectError."""
+        self.beside += len(texts)
+        self.chars += sum(map(len, texts))
+        if len(self.inputs) + self.beside > MAX_INPUTS or self.chars > MAX_CHARS:
+            raise DialectError(place, f"With their references, {MAX_INPUTS} texts are scored in one request at most.")
 
     def pair(self, prompt: str, response: str, place: str) -> None:
         """Add a prompt of one turn and a response."""
@@ -92,6 +111,47 @@ class Inputs:
     def asked(self, reply: Callable[[Rewarded], Any], *, counts_tokens: bool = False) -> Asked:
         """Return what was read, with the way to its reply."""
         return Asked(self.inputs, reply, self.places, self.conversations, counts_tokens)
+
+
+def read_items(body: Any) -> tuple[Asked, str, list[list[str]]]:
+    """Read our own request, `{"items": [{"messages", "response", "references"}], "shaping"}`.
+
+    Return the inputs, the name of the shaping, and the references of each item. Raises DialectError.
+    """
+    if not isinstance(body, Mapping):
+        raise DialectError("", "Expected an object.")
+    _refuse_unknown(body, {"items", "shaping"}, "")
+    items, shaping = body.get("items"), body.get("shaping", "none")
+    if not isinstance(items, list):
+        raise DialectError("/items", "Expected a list.")
+    if not isinstance(shaping, str):
+        raise DialectError("/shaping", "Expected text.")
+    read, references = Inputs(), []
+    for number, item in enumerate(items):
+        place = f"/items/{number}"
+        if not isinstance(item, Mapping):
+            raise DialectError(place, "Expected an object.")
+        _refuse_unknown(item, {"messages", "response", "references"}, place)
+        response = text_of(item, "response", place)
+        read.answer(read_messages(item.get("messages"), f"{place}/messages"), response, f"{place}/messages")
+        references.append(_references(item, read, place) if "references" in item else [])
+    return read.asked(lambda said: said), shaping, references
+
+
+def _references(item: Mapping[str, Any], read: Inputs, place: str) -> list[str]:
+    texts = texts_of(item, "references", place)
+    if not 0 < len(texts) <= MAX_REFERENCES:
+        raise DialectError(f"{place}/references", f"Expected 1 to {MAX_REFERENCES} responses.")
+    if max(map(len, texts)) > MAX_TEXT_CHARS:
+        raise DialectError(f"{place}/references", f"A text has at most {MAX_TEXT_CHARS} characters.")
+    read.reserve(texts, f"{place}/references")
+    return [encodable(text) for text in texts]
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: set[str], place: str) -> None:
+    for name in values:
+        if name not in known:
+            raise DialectError(f"{place}/{name}", "There is no such field.")
 
 
 def read_messages(value: Any, place: str) -> Messages:
@@ -143,24 +203,24 @@ def best_first(rewards: Sequence[float]) -> list[int]:
     return sorted(range(len(rewards)), key=lambda index: (-rewards[index], index))
 
 
-def text_of(body: Mapping[str, Any], name: str) -> str:
+def text_of(body: Mapping[str, Any], name: str, place: str = "") -> str:
     """Return a text of the body. Raises DialectError."""
     value = body.get(name)
     if not isinstance(value, str):
-        raise DialectError(f"/{name}", "Expected text.")
+        raise DialectError(f"{place}/{name}", "Expected text.")
     return value
 
 
-def texts_of(body: Mapping[str, Any], name: str) -> list[str]:
+def texts_of(body: Mapping[str, Any], name: str, place: str = "") -> list[str]:
     """Return a list of texts of the body; one text is a list of one. Raises DialectError."""
     value = body.get(name)
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):
-        raise DialectError(f"/{name}", "Expected a list of texts.")
+        raise DialectError(f"{place}/{name}", "Expected a list of texts.")
     for number, item in enumerate(value):
         if not isinstance(item, str):
-            raise DialectError(f"/{name}/{number}", "Expected text.")
+            raise DialectError(f"{place}/{name}/{number}", "Expected text.")
     return value
 
 

@@ -100,9 +100,7 @@ class Shaper:
     shape: Shape
 
 
-def _against(
-    shape: Callable[[float, Statistics], float],
-) -> Callable[[float, Statistics | None, Sequence[float]], float]:
+def _against(shape: Callable[[float, Statistics], float]) -> Shape:
     def shaped(value: float, statistics: Statistics | None, references: Sequence[float]) -> float:
         if statistics is None:
             raise ValueError("There are no statistics to shape rewards with.")

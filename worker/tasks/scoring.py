@@ -10,7 +10,15 @@ from apps.core.artifacts import local_folder
 from apps.jobs.services import storing, succeed
 from apps.prompts.models import Response
 from apps.signals.models import Scorer
-from apps.signals.services import Measured, input_hash, order_queue, score_new_responses, store_signals, unscored
+from apps.signals.services import (
+    Measured,
+    freeze_statistics,
+    input_hash,
+    order_queue,
+    score_new_responses,
+    store_signals,
+    unscored,
+)
 from worker.core.conversation import prompt_text
 from worker.tasks.running import Held, run_job
 
@@ -43,6 +51,7 @@ def _score(held: Held) -> None:
         held.progress(done, max(total, done), f"{done} responses scored")
     order_queue(project=scorer.project)
     with storing(held.claim):
+        freeze_statistics(scorer=scorer)
         succeed(held.claim, result={"scored": done - before, "signals": done})
     score_new_responses(project=scorer.project)  # what an import brought since this job looked last
 
