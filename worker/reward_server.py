@@ -21,7 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from worker.core.batching import Batcher, Limits, Overloaded, PartFailed
-from worker.core.dialects import DIALECTS, DialectError, Rewarded
+from worker.core.dialect_bodies import DialectError, Rewarded
+from worker.core.dialects import DIALECTS
 from worker.core.reward_inputs import MAX_INPUTS, Input, InputError, Pair, from_wire, size_of
 from worker.core.scoring import Scorer
 from worker.core.serving import Measured, ServedFeatures, measure
@@ -57,7 +58,7 @@ Asked = tuple[Input, bool]
 class RewardServer:
     """Models in memory, least recently used last, and the thread that scores with them."""
 
-    def __init__(self, *, find: Find, cache: Path, limits: Limits = Limits(), resident: int = RESIDENT_MODELS) -> None:
+    def __init__(self, *, find: Find, cache: Path, limits: Limits, resident: int = RESIDENT_MODELS) -> None:
         self._find, self._cache_path, self._resident = find, cache, resident
         self._cache: ServedFeatures | None = None
         self._scorers: OrderedDict[Version, Scorer] = OrderedDict()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpcore
 import orjson
@@ -16,8 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from apps.core.errors import AppError
-from apps.reward_models.models import RewardModel
 from worker.core.reward_inputs import Input, InputError, to_wire
+
+if TYPE_CHECKING:
+    from apps.reward_models.models import RewardModel  # the reward server imports this module and has no models
 
 logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 2.0
@@ -63,7 +65,7 @@ class Said:
     tokens: list[int]
 
 
-def ask(*, model: RewardModel, inputs: Sequence[Input], count: bool = False) -> Said:
+def ask(*, model: "RewardModel", inputs: Sequence[Input], count: bool = False) -> Said:
     """Return the raw rewards of inputs; raise InputError for one that the model cannot read, else an AppError."""
     if not inputs:
         return Said([], [])
@@ -100,7 +102,7 @@ def server_token() -> str:
 
 
 def _send(method: str, path: str, content: bytes, seconds: float) -> tuple[int, dict[str, Any], dict[str, str]]:
-    headers = {
+    headers: dict[bytes | str, bytes | str] = {
         "Host": "reward-server",
         "Authorization": f"Bearer {server_token()}",
         "Content-Type": "application/json",

@@ -224,7 +224,5 @@ def _model(request: SignedInRequest, slug: str, model_id: str | None) -> RewardM
         return get_owned(request.user, versions, model_id, *SEES_RESULTS)
     model = current_model(project)
     if model is None:
-        raise Conflict(
-            "The project has no promoted reward model yet; name a version: /rm/{project}/{reward model id}/…"
-        )
+        raise Conflict("The project has no promoted reward model yet; a version is at /rm/{project}/{id}/…")
     return model

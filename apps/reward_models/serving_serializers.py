@@ -1,4 +1,4 @@
-"""JSON of scoring: our own, and the dialects of others. Bodies are read by `worker.core.dialects`; here they are described."""
+"""JSON of scoring, our own and the dialects of others: described here, read by `worker.core.dialects`."""
 
 from typing import Any
 
@@ -72,7 +72,7 @@ class ScoresSerializer(serializers.Serializer[Any]):
     raw = serializers.ListField(child=serializers.FloatField(), help_text="What the model gave, before any shaping.")
     statistics = ObjectField(
         allow_null=True,
-        help_text="What the shape was made with: frozen statistics of this version, or the number of references of each.",
+        help_text="What the shape was made with: frozen statistics of the version, or how many references each had.",
     )
 
 

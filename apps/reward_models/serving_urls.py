@@ -4,6 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import path, re_path
+from django.views.decorators.csrf import csrf_exempt
 
 from apps.reward_models import serving_api_views as views
 
@@ -22,17 +23,13 @@ VIEWS: dict[str, Any] = {**POSTS, **GETS}
 _ANSWERS = {name: view.as_view() for name, view in VIEWS.items()}
 
 
-def as_others_write_it(request: HttpRequest, *, slug: str, name: str, id: str | None = None) -> HttpResponseBase:
-    """Answer at `v1/classify`, `v2/rerank` and the like, and with a slash at the end."""
+@csrf_exempt  # the views behind it see to that, as everywhere in REST
+def at_other_address(request: HttpRequest, *, slug: str, name: str, id: str | None = None) -> HttpResponseBase:
+    """Answer below the id of a version, at `v1/classify`, `v2/rerank` and the like, and with a slash at the end."""
     return _ANSWERS[name](request, slug=slug, id=id)
 
 
-as_others_write_it.csrf_exempt = True  # type: ignore[attr-defined]  # the views behind it see to that, like all of REST
-
 urlpatterns = [
     *(path(f"<slug:slug>/{name}", view.as_view()) for name, view in VIEWS.items()),
-    *(path(f"<slug:slug>/<str:id>/{name}", view.as_view(schema=None)) for name, view in VIEWS.items()),
-    re_path(
-        rf"^(?P<slug>[-a-zA-Z0-9_]+)/(?:(?P<id>\d+)/)?(?:v[12]/)?(?P<name>{'|'.join(VIEWS)})/?$", as_others_write_it
-    ),
+    re_path(rf"^(?P<slug>[-a-zA-Z0-9_]+)/(?:(?P<id>\d+)/)?(?:v[12]/)?(?P<name>{'|'.join(VIEWS)})/?$", at_other_address),
 ]

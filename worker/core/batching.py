@@ -78,8 +78,8 @@ class _Part(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Carries out `work(group, items)` on a thread of its own, many requests at a time.
 
-    `work` returns one result per item; what it raises arrives as the cause of a PartFailed. When a batch of several requests fails, each is tried alone, so that one that
-    cannot be done fails by itself.
+    `work` returns one result per item; what it raises arrives as the cause of a PartFailed. When a batch of several
+    requests fails, each is tried alone, so that one that cannot be done fails by itself.
     """
 
     def __init__(self, work: Callable[[Hashable, Sequence[Item]], list[Result]], limits: Limits) -> None:
@@ -180,7 +180,7 @@ class Batcher(Generic[Item, Result]):
         began = time.monotonic()
         try:
             results = self._work(parts[0].request.group, [item for part in parts for item in part.items])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (it becomes the answer of the request)
             if len(parts) > 1:
                 for part in parts:
                     self._carry_out([part])
