@@ -128,7 +128,7 @@ def freeze_statistics(*, scorer: Scorer) -> None:
         "scorer": str(scorer.pk),
         "frozen_at": timezone.now().isoformat(timespec="seconds").replace("+00:00", "Z"),
     }
-    Scorer.objects.filter(pk=scorer.pk, statistics=None).update(statistics=frozen)
+    Scorer.objects.filter(pk=scorer.pk, statistics__isnull=True).update(statistics=frozen)
 
 
 @transaction.atomic

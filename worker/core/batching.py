@@ -119,7 +119,9 @@ class Batcher(Generic[Item, Result]):
     @property
     def waiting(self) -> int:
         """Return about how many tokens wait."""
-        return self._size
+        with self._changed:
+            self._forget_cancelled()
+            return self._size
 
     def close(self) -> None:
         """Finish the batch that runs, cancel what waits, and end the thread."""

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from math import exp, isfinite, log1p, tanh
+from statistics import NormalDist
 from typing import Any
 
 Shape = Callable[[float, "Statistics | None", Sequence[float]], float]
-UPPER_QUANTILE = 1.03643
+UPPER_QUANTILE = NormalDist().inv_cdf(0.85)  # 1.03643
 """Standard deviations above the mean at which a normal distribution's 85th percentile lies."""
 
 
