@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpcore
@@ -109,6 +110,9 @@ def _send(method: str, path: str, content: bytes, seconds: float) -> tuple[int, 
     }
     connect = min(CONNECT_SECONDS, seconds)
     timeout = {"connect": connect, "pool": seconds, "read": seconds, "write": seconds}
+    path_of_socket = socket_path(settings.REWARD_SERVER_URL)
+    if path_of_socket is not None and not path_of_socket.exists():
+        raise RewardServerDown(str(HOW_TO_START), 5)
     pool, base = _pool(settings.REWARD_SERVER_URL)
     try:
         reply = pool.request(method, f"{base}{path}", headers=headers, content=content, extensions={"timeout": timeout})
@@ -125,11 +129,17 @@ def _send(method: str, path: str, content: bytes, seconds: float) -> tuple[int, 
     return reply.status, said if isinstance(said, dict) else {}, received
 
 
+def socket_path(address: str) -> Path | None:
+    """Return the path of a Unix socket in an address, None for one of HTTP."""
+    return Path(address.removeprefix("unix:").removeprefix("//")) if address.startswith("unix:") else None
+
+
 @lru_cache(maxsize=4)
 def _pool(address: str) -> tuple[httpcore.ConnectionPool, str]:
     """Return this process's connections to an address, `unix:PATH` or `http://HOST:PORT`, and how URLs begin there."""
-    path = address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else None
-    pool = httpcore.ConnectionPool(uds=path, max_connections=64, keepalive_expiry=KEEP_SECONDS)
+    path = socket_path(address)
+    uds = None if path is None else str(path)
+    pool = httpcore.ConnectionPool(uds=uds, max_connections=64, keepalive_expiry=KEEP_SECONDS)
     return pool, "http://reward-server" if path else address.rstrip("/")
 
 

@@ -107,4 +107,4 @@ def test_a_stranger_gets_404_at_every_address_of_a_project(client, stranger, thi
 
 def test_the_addresses_without_a_project_are_known():
     plain = {name for name, path in addresses(get_resolver()) if not PARAMETER.search(path)}
-    assert plain - OPEN_TO_ALL == {"api/v1/projects/", "api/v1/", "^api(/|$)"}
+    assert plain - OPEN_TO_ALL == {"api/v1/projects/", "api/v1/", "^(api|rm)(/|$)"}
