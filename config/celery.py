@@ -68,6 +68,7 @@ app.conf.update(
         "worker.tasks.upkeep",
         "worker.tasks.scoring",
         "worker.tasks.training",
+        "worker.tasks.searching",
         "worker.tasks.datasets",
     ],
     task_default_queue=CPU,

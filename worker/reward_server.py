@@ -80,7 +80,7 @@ class RewardServer:
             import torch  # noqa: F401
             import transformers.models.auto  # noqa: F401
 
-            return [Measured(0.0, 0) for _ in items]
+            return [Measured(0.0, None, 0) for _ in items]
         if self._cache is None:
             self._cache = ServedFeatures(self._cache_path)
         scorer = self._scorers.get(group) or Scorer.load(self._find(group))
@@ -113,7 +113,12 @@ def server_app(server: RewardServer, token: str) -> Starlette:
         measured = await _unless_gone(request, server, version, inputs, count=body.get("count") is True)
         if isinstance(measured, Response):
             return measured
-        return _json({"rewards": [each.reward for each in measured], "tokens": [each.tokens for each in measured]})
+        said = {
+            "rewards": [each.reward for each in measured],
+            "stds": [each.std for each in measured],
+            "tokens": [each.tokens for each in measured],
+        }
+        return _json(said)
 
     return Starlette(
         routes=[Route("/score", score, methods=["POST"]), Route("/health", _health_of(server))],

@@ -1,7 +1,7 @@
 """Train a reward model: `python -m worker.train --run DIR [--resume]`.
 
 DIR holds recipe.json, train.jsonl, validation.jsonl and settings.json, and receives model/, metrics.json and
-validation_scores.jsonl. Standard output is one JSON object per line: features, step, evaluation, checkpoint,
+validation_scores.jsonl. Standard output is one JSON object per line: pairs, features, step, evaluation, checkpoint,
 saved, error. SIGTERM writes a checkpoint and exits with 143; `--resume` then ends with the same weights as a
 run left alone.
 """
@@ -15,7 +15,7 @@ import signal
 import sqlite3
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,25 +27,32 @@ from worker.core.backbone import Backbone, BackboneError, open_backbone
 from worker.core.evaluation import evaluate_rewards
 from worker.core.features import FeatureCache, cached_features
 from worker.core.files import write_bytes, write_json
-from worker.core.pairs import Pair, PairsError, prompts_in_both, read_pairs
+from worker.core.pairs import Pair, PairsError, decided, prompts_in_both, read_pairs
 from worker.core.scoring import Scorer
-from worker.core.training.head import Head, Interrupted, LabeledFeatures, TrainingError, train_head
-from worker.core.training.recipe import SCRATCH, Recipe
+from worker.core.training.head import Head, Interrupted, LabeledFeatures, laplace_of, train_head
+from worker.core.training.objective import TrainingError, labels_of, outputs_of, pairs_to_learn
+from worker.core.training.recipe import Recipe
 from worker.core.training.save import ModelFolderError, check_architecture, save_model
 
 EXIT_ERROR = 1
 EXIT_TERMINATED = 128 + signal.SIGTERM
 KEYS_NAMED = 3
 
+LeftOut = dict[str, dict[str, int]]
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run needs beside its recipe: the feature cache, the snapshot's hash, and where to start."""
+    """What a run needs beside its recipe: the feature cache, the snapshot's hash, and where to start.
+
+    `left_out` says how many comparisons of each split the files lack, by reason.
+    """
 
     feature_cache: Path
     snapshot: str
     threads: int | None = None
     initial_model: Path | None = None
+    left_out: LeftOut = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Settings":
@@ -56,7 +63,7 @@ class Settings:
             raise TrainingError("settings.json: feature_cache and snapshot must be text.")
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise TrainingError(f"settings.json: threads must be null or at least 1, not {threads!r}.")
-        return cls(Path(cache), snapshot, threads, Path(initial) if initial else None)
+        return cls(Path(cache), snapshot, threads, Path(initial) if initial else None, values.get("left_out") or {})
 
 
 class Stop:
@@ -122,30 +129,41 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     recipe = _recipe(folder / "recipe.json")
     settings = Settings.from_dict(_json(folder / "settings.json"))
-    train, validation = read_pairs(folder / "train.jsonl"), read_pairs(folder / "validation.jsonl")
-    _check(recipe, settings, train, validation)
+    labeled, held_out = read_pairs(folder / "train.jsonl"), read_pairs(folder / "validation.jsonl")
+    _check(recipe, settings, labeled, held_out)
+    train, validation, left_out = _chosen(recipe, settings, labeled, held_out)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     backbone = open_backbone(recipe)
     check_architecture(backbone)
     initial = _initial_head(settings, backbone)
-    features = _features(backbone, settings, recipe, train, validation, stop)
-    train_set, validation_set = _labeled(train, features), _labeled(validation, features)
-    head = train_head(
-        recipe,
-        train_set,
-        validation=validation_set if len(validation) else None,
-        initial=initial,
-        checkpoint=folder / "checkpoint.safetensors",
-        data_hash=_data_hash(folder, backbone, initial),
-        resume=resume,
-        report=report,
-        should_stop=lambda: stop.requested,
-    )
-    metrics = _metrics(head, train, train_set, validation, validation_set)
+    features = _features(backbone, settings, recipe, [*labeled, *validation], stop)
+    validation_set = _labeled(validation, features)
+
+    def fit(stage: Recipe, start: Head | None, checkpoint: str, said: dict[str, Any]) -> Head:
+        return train_head(
+            stage,
+            _labeled(pairs_to_learn(stage, labeled)[0], features),
+            validation=validation_set if len(validation) else None,
+            initial=start,
+            checkpoint=folder / checkpoint,
+            data_hash=_data_hash(folder, backbone, start),
+            resume=resume,
+            report=lambda event: report(event | said),
+            should_stop=lambda: stop.requested,
+        )
+
+    if recipe.first_stage is None:
+        head = fit(recipe, initial, "checkpoint.safetensors", {})
+    else:
+        initial = fit(recipe.first_stage, None, "checkpoint-first.safetensors", {"stage": 1})
+        head = fit(recipe, initial, "checkpoint.safetensors", {"stage": 2})
+    uncertainty = laplace_of(recipe, head, _labeled(train, features), initial)
+    judged = decided(train)
+    metrics = _metrics(head, judged, _labeled(judged, features), validation, validation_set) | {"left_out": left_out}
     _write_validation_scores(folder / "validation_scores.jsonl", head, validation, validation_set)
     stop.check()
-    save_model(folder / "model", recipe, backbone, head, settings.snapshot, metrics)
+    save_model(folder / "model", recipe, backbone, head, settings.snapshot, metrics, uncertainty)
     write_json(folder / "metrics.json", metrics)
     report({"event": "saved", "model": str(folder / "model"), "metrics": metrics})
 
@@ -167,6 +185,26 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
+def _chosen(
+    recipe: Recipe, settings: Settings, labeled: list[Pair], held_out: list[Pair]
+) -> tuple[list[Pair], list[Pair], LeftOut]:
+    """Return the pairs to learn from and to be judged on, and how many of each split were left out, by reason."""
+    learned, reasons = pairs_to_learn(recipe, labeled)
+    if recipe.first_stage is not None:
+        outputs_of(recipe.first_stage, labels_of(labeled))  # refuse before hours of features, not after
+    if not learned:
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        raise TrainingError(f"There is no pair that {recipe.objective} can learn from ({why}).")
+    validation = decided(held_out)
+    left_out = {split: dict(settings.left_out.get(split, {})) for split in ("train", "validation")}
+    left_out["train"] |= reasons
+    if ties := len(held_out) - len(validation):
+        left_out["validation"]["tie"] = ties
+    said = {"train": len(learned), "validation": len(validation), "left_out": left_out}
+    report({"event": "pairs"} | said)
+    return learned, validation, left_out
+
+
 def _check(recipe: Recipe, settings: Settings, train: list[Pair], validation: list[Pair]) -> None:
     if not train:
         raise TrainingError("There is no labeled pair to train on: train.jsonl is empty.")
@@ -177,7 +215,7 @@ def _check(recipe: Recipe, settings: Settings, train: list[Pair], validation: li
             f"{len(shared)} prompts are in train.jsonl and in validation.jsonl ({named}); held-out figures "
             "would be too good. Split by prompt."
         )
-    if (recipe.initialisation == SCRATCH) != (settings.initial_model is None):
+    if (recipe.parent is None) != (settings.initial_model is None):
         raise TrainingError(
             f"The recipe's initialisation is {recipe.initialisation!r}, but settings.json "
             f"{'names no' if settings.initial_model is None else 'names an'} initial_model."
@@ -190,7 +228,7 @@ def _initial_head(settings: Settings, backbone: Backbone) -> Head | None:
     scorer = Scorer.load(settings.initial_model)
     if scorer.backbone.revision != backbone.revision:
         raise TrainingError(
-            "The initial model was trained on other features (backbone, pooling or max_tokens differ), "
+            "The initial model was trained on other features (backbone, pooling, layers or max_tokens differ), "
             "so its head cannot be a starting point."
         )
     return scorer.head
@@ -200,12 +238,11 @@ def _features(
     backbone: Backbone,
     settings: Settings,
     recipe: Recipe,
-    train: list[Pair],
-    validation: list[Pair],
+    pairs: list[Pair],
     stop: Stop,
 ) -> dict[tuple[str, str], np.ndarray[Any, np.dtype[np.float32]]]:
     """Return the vector of every (prompt, response), reporting progress and stopping between batches."""
-    texts = list(dict.fromkeys(text for pair in [*train, *validation] for text in pair.texts))
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair.texts))
 
     def progress(done: int, total: int, hits: int, computed: int) -> None:
         report({"event": "features", "done": done, "total": total, "hits": hits, "computed": computed})
@@ -221,19 +258,12 @@ def _labeled(
 ) -> LabeledFeatures:
     """Turn pairs into arrays; each distinct response is one row of features."""
     rows = {text: row for row, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair.texts))}
-    attributes = tuple(sorted({name for pair in pairs for side in pair.ratings or () for name in side}))
-    ratings = np.full((len(pairs), 2, len(attributes)), np.nan, dtype=np.float32)
-    for number, pair in enumerate(pairs):
-        for side, rated in enumerate(pair.ratings or ()):
-            for name, rating in rated.items():
-                ratings[number, side, attributes.index(name)] = rating
+    labels = labels_of(pairs)
     return LabeledFeatures(
+        **vars(labels),
         features=np.stack([features[text] for text in rows]) if rows else np.empty((0, 0), dtype=np.float32),
         first=np.array([rows[pair.texts[0]] for pair in pairs], dtype=np.int64),
         second=np.array([rows[pair.texts[1]] for pair in pairs], dtype=np.int64),
-        preference=np.array([pair.preference for pair in pairs], dtype=np.int64),
-        ratings=ratings,
-        attributes=attributes,
     )
 
 

@@ -15,6 +15,7 @@ from apps.labeling import oversight_api_views as oversight
 from apps.projects import api_views as projects
 from apps.quality import api_views as quality
 from apps.reward_models import api_views as reward_models
+from apps.reward_models import search_api_views as searches
 from apps.reward_models import serving_api_views as serving
 from apps.signals import api_views as signals
 from apps.webhooks import api_views as webhooks
@@ -27,7 +28,7 @@ urlpatterns = [
     path("tokens/", accounts.TokenList.as_view()),
     path("tokens/<str:id>/", accounts.TokenDetail.as_view()),
     path("projects/", projects.ProjectList.as_view()),
-    path(f"{PROJECT}/", projects.ProjectDetail.as_view()),
+    path(f"{PROJECT}/", signals.ProjectDetail.as_view()),
     path(f"{PROJECT}/members/", projects.MemberList.as_view()),
     # Imported annotators have names of any kind, slashes among them.
     path(f"{PROJECT}/members/<path:username>/", projects.MemberDetail.as_view()),
@@ -62,6 +63,9 @@ urlpatterns = [
     path(f"{PROJECT}/signals/", signals.SignalList.as_view()),
     path(f"{PROJECT}/training-runs/", reward_models.TrainingRunList.as_view()),
     path("training-runs/<str:id>/", reward_models.TrainingRunDetail.as_view()),
+    path(f"{PROJECT}/recipe-searches/", searches.RecipeSearchList.as_view()),
+    path("recipe-searches/<str:id>/", searches.RecipeSearchDetail.as_view()),
+    path("recipe-searches/<str:id>/use/", searches.RecipeSearchUse.as_view()),
     path(f"{PROJECT}/reward-models/", reward_models.RewardModelList.as_view()),
     path("reward-models/<str:id>/", reward_models.RewardModelDetail.as_view()),
     path("reward-models/<str:id>/promote/", reward_models.RewardModelPromote.as_view()),

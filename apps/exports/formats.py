@@ -256,6 +256,7 @@ _ANNOTATION: dict[str, Column] = {
     "confidence": "int",
     "active_seconds": "int",
     "paste_share": "float",
+    "propensity": "float",
     "submitted_at": "string",
 }
 _FROZEN: dict[str, Column] = {

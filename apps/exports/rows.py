@@ -54,7 +54,8 @@ _VOTES = """
     WHERE a.comparison_id = ANY(%s) AND a.is_current AND NOT a.is_repeat
     ORDER BY a.comparison_id, a.submitted_at, a.id"""
 _MORE = """, a.ratings_1::text, a.ratings_2::text, a.justification, a.problems_1::text, a.problems_2::text,
-        a.confidence, a.active_seconds, a.pasted_characters"""
+        a.confidence, a.active_seconds, a.pasted_characters,
+        (SELECT lease.propensity FROM labeling_assignment AS lease WHERE lease.id = a.assignment_id)"""
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,9 @@ class Reader:
         return Frozen(frozen, votes, characters)
 
     def _annotation(self, vote: Vote, label: tuple[Any, ...]) -> Row:
-        ratings_1, ratings_2, justification, problems_1, problems_2, confidence, seconds, pasted = label[10:]
+        ratings_1, ratings_2, justification, problems_1, problems_2, confidence, seconds, pasted, propensity = label[
+            10:
+        ]
         return {
             "annotator": vote.annotator,
             "preference": "neither" if vote.preference is None else vote.preference,
@@ -193,6 +196,7 @@ class Reader:
             "confidence": confidence,
             "active_seconds": seconds,
             "paste_share": None if pasted is None else min(1.0, pasted / max(1, len(justification))),
+            "propensity": propensity,
             "submitted_at": vote.submitted_at.isoformat().replace("+00:00", "Z"),
         }
 

@@ -27,4 +27,5 @@ KINDS = {
     "snapshot": Kind("tiebreak.build_snapshot", CPU, _("Snapshot"), SNAPSHOT_READY),
     "scoring": Kind("tiebreak.score_responses", GPU, _("Scoring")),
     "training": Kind("tiebreak.train_reward_model", GPU, _("Training")),
+    "recipe_search": Kind("tiebreak.search_recipe", GPU, _("Recipe search")),
 }

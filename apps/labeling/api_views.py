@@ -107,12 +107,13 @@ class AnnotationList(ListView):
         """Return the annotations of the project with the names they need; to reviewers, what is open to them."""
         membership = get_membership(self.request.user, self.kwargs["slug"], *SEES_LABELS)
         shown = membership.project.annotations.filter(answers_open_to(membership, "comparison__"))
-        return shown.select_related("annotator", "guideline_version", "comparison").only(
+        return shown.select_related("annotator", "guideline_version", "comparison", "assignment").only(
             *(field.attname for field in Annotation._meta.concrete_fields),
             "annotator__username",
             "annotator__imported_name",
             "guideline_version__number",
             "comparison__external_id",
+            "assignment__propensity",
         )
 
 

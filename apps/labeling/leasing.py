@@ -233,12 +233,30 @@ def _lease(project: Project, workload: Workload, *, ahead: bool = False) -> Assi
         return _create(project, workload, control, ahead, drawn="control")
     drawn: queue.Draw = "random" if how == "random" else "priority"
     if comparison_id := queue.take_slot(**ids, how=drawn, pools=workload.pools):
-        return _create(project, workload, comparison_id, ahead, drawn=drawn)
+        known = how == drawn and workload.pools == [queue.EVERYBODY]
+        return _create(
+            project,
+            workload,
+            comparison_id,
+            ahead,
+            drawn=drawn,
+            propensity=_propensity(project, drawn) if known else None,
+        )
     if ahead:
         return None  # what is only for later takes nothing from anybody
     if comparison_id := queue.take_over_unseen(**ids, pools=workload.pools):
         return _create(project, workload, comparison_id, ahead, drawn="priority")
     return _take_back_expired(project, workload)
+
+
+def _propensity(project: Project, drawn: queue.Draw) -> float | None:
+    return queue.propensity(
+        drawn,
+        random_share=project.random_share,
+        control_rate=project.protocol.control_rate,
+        repeat_rate=project.protocol.repeat_rate,
+        open_pairs=project.open_when_ordered,
+    )
 
 
 def _create(project: Project, workload: Workload, comparison_id: int, ahead: bool, **how: object) -> Assignment:

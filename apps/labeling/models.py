@@ -156,6 +156,9 @@ class Assignment(Created):
     drawn = models.CharField(
         max_length=10, help_text="How the queue chose it: priority, random, control, repeat or imported."
     )
+    propensity = models.FloatField(
+        null=True, help_text="The probability with which the queue handed out this pair at that moment, where known."
+    )
     ahead = models.BooleanField(default=False, help_text="Leased for the moment after this one, and not seen yet.")
     repeat_of = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="repeats")
     guideline_version = models.ForeignKey(GuidelineVersion, on_delete=models.PROTECT, related_name="+")

@@ -168,6 +168,21 @@ def draw(*, random_share: float, control_rate: float = 0.0, repeat_rate: float =
     return "random" if random.random() < random_share else "priority"  # noqa: S311
 
 
+def propensity(
+    drawn: Draw, *, random_share: float, control_rate: float, repeat_rate: float, open_pairs: int | None
+) -> float | None:
+    """Return the probability with which the mix of the two orders handed out a pair that it drew; None if not known.
+
+    A pair by priority is the first in line, and one of `open_pairs` (when the queue was last ordered) by chance; a pair
+    drawn at random is taken for one that was not the first in line.
+    """
+    if not open_pairs:
+        return None
+    at_random = random_share / open_pairs
+    first_in_line = 1 - random_share if drawn == "priority" else 0.0
+    return (1 - control_rate - repeat_rate) * min(1.0, first_in_line + at_random)
+
+
 def take_slot(*, project_id: int, annotator_id: int, how: Draw, pools: Sequence[int] = (EVERYBODY,)) -> int | None:
     """Take a slot of a comparison that this person never had, from the first pool that has one; None when none has.
 

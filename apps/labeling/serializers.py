@@ -186,6 +186,11 @@ class AnnotationSerializer(serializers.Serializer[Annotation]):
     confidence = serializers.IntegerField(allow_null=True, help_text="From 1, least sure, by the protocol's wordings.")
     active_seconds = serializers.IntegerField(allow_null=True)
     paste_share = serializers.FloatField(allow_null=True, help_text="Part of the justification that was pasted.")
+    propensity = serializers.FloatField(
+        source="assignment.propensity",
+        allow_null=True,
+        help_text="The probability with which the queue handed out this pair to this person, where it is known.",
+    )
     revision = serializers.IntegerField()
     is_current = serializers.BooleanField()
     is_repeat = serializers.BooleanField(help_text="Of a pair that this person had labeled before; counts nowhere.")

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.api_views import SignedInRequest, require_admin
+from apps.accounts.models import User
 from apps.core.api_views import ListView
 from apps.core.entity_tags import check_if_match
 from apps.core.errors import Forbidden, NotFound
@@ -86,7 +87,7 @@ class ProjectDetail(APIView):
         ],
     )
     def patch(self, request: SignedInRequest, slug: str) -> Response:
-        """Change name, guideline or protocol; a changed guideline becomes a new version. For managers."""
+        """Change name, guideline, protocol or queue; a changed guideline becomes a new version. For managers."""
         project = get_project(request.user, slug, Role.MANAGER)
         body = ProjectChangesSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -94,8 +95,16 @@ class ProjectDetail(APIView):
             if "If-Match" in request.headers:
                 Project.objects.select_for_update(no_key=True).get(pk=project.pk)
                 check_if_match(request, self._shown(request, project))
-            services.update_project(project=project, actor=request.user, **body.validated_data)
-            return Response(self._shown(request, project))
+            self.change(project, request.user, dict(body.validated_data))
+        self.after_change(project, body.validated_data)
+        return Response(self._shown(request, project))
+
+    def change(self, project: Project, actor: User, changes: dict[str, Any]) -> None:
+        """Change what this app owns of a project; `apps.signals` adds the order of the queue."""
+        services.update_project(project=project, actor=actor, **changes)
+
+    def after_change(self, project: Project, changes: dict[str, Any]) -> None:
+        """Do what takes long, outside the transaction that changed the project."""
 
     def _shown(self, request: SignedInRequest, project: Project) -> Any:
         return ProjectSerializer(visible_projects(request.user).get(pk=project.pk)).data

@@ -15,6 +15,8 @@ class Project(Created):
 
     class QueueOrder(models.TextChoices):
         UNCERTAIN = "uncertain", _("Pairs the reward model is least sure about first")
+        FISHER = "fisher", _("Pairs whose label tells the reward model most first")
+        HIGH_GAP = "high_gap", _("Pairs whose rewards differ most first")
         IMPORTED = "imported", _("In the order of import")
 
     slug = models.CharField(
@@ -34,6 +36,11 @@ class Project(Created):
         help_text=_(
             "Part of the queue that is drawn at random, so that the labels stay usable for unbiased estimates."
         ),
+    )
+    open_when_ordered = models.PositiveIntegerField(
+        null=True,
+        editable=False,
+        help_text="Open pairs of everybody's pool when the queue was last ordered; a random draw is one of so many.",
     )
     webhook_events = ArrayField(
         models.CharField(max_length=40),

@@ -31,6 +31,8 @@ class ProjectSerializer(serializers.Serializer[Project]):
     guideline = serializers.CharField(help_text="Markdown; the newest version.")
     guideline_version = serializers.IntegerField()
     protocol = ProtocolField()
+    queue_order = serializers.ChoiceField(choices=Project.QueueOrder.choices, help_text="Which pairs go first.")
+    random_share = serializers.FloatField(help_text="Part of the queue that is drawn at random, 0 to 1.")
     created_at = serializers.DateTimeField()
 
 
@@ -51,6 +53,8 @@ class ProjectChangesSerializer(StrictSerializer):
     name = TextField(required=False, max_length=120)
     guideline = TextField(required=False, allow_blank=True, trim_whitespace=False, max_length=MAX_GUIDELINE_CHARS)
     protocol = ObjectField(required=False)
+    queue_order = serializers.ChoiceField(required=False, choices=Project.QueueOrder.choices)
+    random_share = serializers.FloatField(required=False, min_value=0.0, max_value=1.0)
 
 
 class MemberSerializer(serializers.Serializer[Membership]):

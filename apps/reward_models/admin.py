@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from apps.core.admin import ReadOnlyAdmin
-from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.models import RecipeSearch, RetrainPolicy, RewardModel, TrainingRun
 
 
 @admin.register(RewardModel)
@@ -22,6 +22,15 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 
     list_display = ("id", "project", "trigger", "labels", "created_by", "created_at")
     list_filter = ("trigger",)
+    list_select_related = ("project", "created_by")
+    search_fields = ("project__slug",)
+
+
+@admin.register(RecipeSearch)
+class RecipeSearchAdmin(ReadOnlyAdmin):
+    """Grids of recipes with what each measured."""
+
+    list_display = ("id", "project", "minutes", "created_by", "created_at")
     list_select_related = ("project", "created_by")
     search_fields = ("project__slug",)
 

@@ -49,7 +49,7 @@ class TrainingRunList(ListView):
         run = services.start_training(
             project=project,
             recipe=body.validated_data.get("recipe"),
-            snapshot=_snapshot(project, body.validated_data.get("snapshot")),
+            snapshot=snapshot_of(project, body.validated_data.get("snapshot")),
             created_by=request.user,
         )
         return accepted(job=run.job, created=run)
@@ -117,7 +117,8 @@ class RewardModelArchive(APIView):
         return response
 
 
-def _snapshot(project: Project, snapshot_id: str | None) -> Snapshot | None:
+def snapshot_of(project: Project, snapshot_id: str | None) -> Snapshot | None:
+    """Return the project's snapshot of this id, if one is named; raise InvalidInput where there is none."""
     if snapshot_id is None:
         return None
     snapshot = project.snapshots.filter(pk=snapshot_id).first() if is_id(snapshot_id) else None

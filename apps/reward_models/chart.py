@@ -39,7 +39,12 @@ class Chart:
 
 
 def chart_of(history: Sequence[dict[str, Any]]) -> Chart | None:
-    """Return the chart of a run's events; None before there is anything to draw."""
+    """Return the chart of a run's events; None before there is anything to draw.
+
+    Of two stages the last one: their losses are no numbers of one scale.
+    """
+    last_stage = max((event.get("stage", 1) for event in history), default=1)
+    history = [event for event in history if event.get("stage", 1) == last_stage]
     losses = [(event["step"], event["loss"]) for event in history if event["event"] == "step"]
     accuracies = [
         (event["step"], event["accuracy"])

@@ -76,6 +76,28 @@ class TrainingRun(Created):
         return f"training run {self.pk}"
 
 
+class RecipeSearch(Created):
+    """A small grid of recipes, each trained on one snapshot and measured on its validation split."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="recipe_searches")
+    recipe = models.JSONField(help_text="What all trials share.")
+    grid = models.JSONField(help_text="Values to try, by field.")
+    minutes = models.PositiveIntegerField(help_text="Time for all trials together.")
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="recipe_searches")
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="recipe_search")
+    trials = models.JSONField(
+        default=list, help_text="What was tried so far, in order: changes, seconds, and figures or an error."
+    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    class Meta:
+        verbose_name_plural = "recipe searches"
+        indexes = [models.Index(fields=["project", "-id"], name="searches_of_a_project")]
+
+    def __str__(self) -> str:
+        return f"recipe search {self.pk}"
+
+
 class RetrainPolicy(models.Model):
     """When beat starts a training by itself, and when a new version replaces the current one."""
 

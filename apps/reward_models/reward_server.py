@@ -60,16 +60,17 @@ class RewardServerSlow(AppError):
 
 @dataclass(frozen=True)
 class Said:
-    """What the model says of inputs, in their order: raw rewards, and tokens where they were counted."""
+    """What the model says of inputs, in their order: raw rewards, their standard deviations, tokens if counted."""
 
     rewards: list[float]
+    stds: list[float | None]
     tokens: list[int]
 
 
 def ask(*, model: "RewardModel", inputs: Sequence[Input], count: bool = False) -> Said:
     """Return the raw rewards of inputs; raise InputError for one that the model cannot read, else an AppError."""
     if not inputs:
-        return Said([], [])
+        return Said([], [], [])
     body = {
         "model": {"folder": model.folder, "files": model.files},
         "inputs": [to_wire(item) for item in inputs],
@@ -78,7 +79,7 @@ def ask(*, model: "RewardModel", inputs: Sequence[Input], count: bool = False) -
     with _turn():
         status, said, headers = _send("POST", "/score", orjson.dumps(body), settings.REWARD_SECONDS)
     if status == 200:
-        return Said(said["rewards"], said["tokens"])
+        return Said(said["rewards"], said["stds"], said["tokens"])
     if status == 422:
         raise InputError(said["place"], said["detail"])
     if status == 503:

@@ -17,10 +17,13 @@ from worker.core.dialect_bodies import Asked
 from worker.core.reward_inputs import Input, InputError, Pair
 from worker.core.shaping import Needs, Shaper, Statistics
 
+NORMAL_95 = 1.959964
+"""Standard deviations around the mean within which a normal distribution has 95 %."""
+
 
 @dataclass(frozen=True)
 class Scored:
-    """The rewards of a request as they were asked for, and as the model gave them.
+    """The rewards of a request as they were asked for, as the model gave them, and how sure it is of these (`stds`).
 
     `statistics` is what the shape was made with: frozen statistics of the version, or how many references each input
     was compared with.
@@ -28,9 +31,18 @@ class Scored:
 
     rewards: list[float]
     raw: list[float]
+    stds: list[float | None]
     tokens: list[int]
     shaper: Shaper
     statistics: dict[str, Any] | None
+
+    @property
+    def intervals(self) -> list[list[float] | None]:
+        """Return the 95 % interval of each raw reward, None where its version holds no deviation."""
+        return [
+            None if std is None else [value - NORMAL_95 * std, value + NORMAL_95 * std]
+            for value, std in zip(self.raw, self.stds, strict=True)
+        ]
 
 
 def score(
@@ -62,7 +74,7 @@ def score(
     made_with = model.scorer.statistics if statistics else None
     if shaper.needs is Needs.REFERENCES:
         made_with = {"references": [len(others) for others in against]}
-    return Scored(rewards, raw, said.tokens[: len(raw)], shaper, made_with)
+    return Scored(rewards, raw, said.stds[: len(raw)], said.tokens[: len(raw)], shaper, made_with)
 
 
 def _statistics(model: RewardModel) -> Statistics:

@@ -6,7 +6,8 @@ from rest_framework import serializers
 
 from apps.core.serializers import ObjectField, StrictSerializer, TextField
 from apps.jobs.serializers import JobSerializer
-from apps.reward_models.models import RewardModel, TrainingRun
+from apps.reward_models.models import RecipeSearch, RewardModel, TrainingRun
+from worker.core.training.search import best_trial
 
 
 class TrainingRunSerializer(serializers.Serializer[TrainingRun]):
@@ -37,6 +38,53 @@ class NewTrainingRunSerializer(StrictSerializer):
     snapshot = TextField(
         required=False, allow_null=True, max_length=40, help_text="Null freezes a new one: 80 % to train on."
     )
+
+
+class RecipeSearchSerializer(serializers.Serializer[RecipeSearch]):
+    """A recipe search of a list."""
+
+    id = serializers.CharField()
+    snapshot = serializers.CharField(source="snapshot_id")
+    grid = ObjectField(help_text="Values to try, by field of the recipe.")
+    minutes = serializers.IntegerField(help_text="Time for all trials together.")
+    created_at = serializers.DateTimeField()
+    job = JobSerializer()
+
+
+class RecipeSearchDetailSerializer(RecipeSearchSerializer):
+    """A recipe search with its trials."""
+
+    recipe = ObjectField(help_text="What all trials share.")
+    trials = serializers.ListField(
+        child=ObjectField(), help_text="In order: `changes`, `seconds`, and `validation` figures or an `error`."
+    )
+    best = serializers.SerializerMethodField(help_text="Place of the best trial, from 0; null while there is none.")
+
+    def get_best(self, search: RecipeSearch) -> int | None:
+        """Return the place of the best trial."""
+        return best_trial(search.trials)
+
+
+class NewRecipeSearchSerializer(StrictSerializer):
+    """What to search; recipe and grid are checked by apps.reward_models.searches."""
+
+    recipe = ObjectField(required=False, help_text="What differs from the project's recipe in every trial.")
+    grid = ObjectField(
+        required=False, help_text="Lists of values by field; left out, learning rates and decays around the recipe's."
+    )
+    minutes = serializers.IntegerField(required=False, min_value=1, max_value=24 * 60)
+    snapshot = TextField(
+        required=False,
+        allow_null=True,
+        max_length=40,
+        help_text="With the splits train and validation; null freezes a new one.",
+    )
+
+
+class UseRecipeSerializer(StrictSerializer):
+    """Which recipe to use."""
+
+    trial = serializers.IntegerField(required=False, allow_null=True, min_value=0, help_text="Null: the best one.")
 
 
 class RewardModelSerializer(serializers.Serializer[RewardModel]):

@@ -1,6 +1,7 @@
 """Train, register, promote, and retrain by policy."""
 
 import json
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from apps.webhooks.services import emit
 from worker.core.consensus import Status
 from worker.core.files import write_json
 from worker.core.splits import split_of
-from worker.core.training.recipe import SCRATCH, Recipe
+from worker.core.training.recipe import REGRESSION_FIRST, SCRATCH, Recipe, parent_of
 
 MIN_LABELS = 8
 TRAIN, VALIDATION = "train", "validation"
@@ -41,6 +42,24 @@ TRAINING_SPLITS = {TRAIN: 0.8, VALIDATION: 0.2}
 def trainable_labels(project: Project) -> int:
     """Return how many comparisons have a consensus that a reward model can learn from."""
     return Consensus.objects.filter(project=project, status=Status.AGREED).exclude(preference=0).count()
+
+
+def check_enough_labels(project: Project) -> int:
+    """Return how many labels there are to learn from; raise Conflict where they are too few."""
+    labels = trainable_labels(project)
+    if labels < MIN_LABELS:
+        raise Conflict(
+            _("The project has %(labels)s consensus labels that a model can learn from; training starts at %(least)s.")
+            % {"labels": labels, "least": MIN_LABELS}
+        )
+    return labels
+
+
+def freeze_snapshot(*, project: Project, purpose: str, created_by: User | None) -> Snapshot:
+    """Freeze the labels of today for a training: 80 % of the prompts to train on, 20 % held out."""
+    files = {"formats": [BASE_FORMAT], "encodings": ["jsonl"]}  # what training reads, and nothing more
+    body = {"name": f"{purpose} of {timezone.now():%Y-%m-%d %H:%M}", "splits": TRAINING_SPLITS, **files}
+    return create_snapshot(project=project, body=body, created_by=created_by)
 
 
 @transaction.atomic
@@ -57,22 +76,15 @@ def start_training(
     Without a snapshot, the run freezes one: 80 % of the prompts to train on, 20 % held out. A prompt stays on its side
     for ever, so a version is never judged on prompts that an earlier one has trained on.
     """
-    labels = trainable_labels(project)
-    if labels < MIN_LABELS:
-        raise Conflict(
-            _("The project has %(labels)s consensus labels that a model can learn from; training starts at %(least)s.")
-            % {"labels": labels, "least": MIN_LABELS}
-        )
+    labels = check_enough_labels(project)
     checked = parse_recipe(project, recipe or {})
     if snapshot is not None:
-        _check_snapshot(project, snapshot)
+        check_snapshot(project, snapshot, TRAIN)
     job = enqueue(kind="training", project=project, inputs={}, created_by=created_by, key="training")
     if (unfinished := TrainingRun.objects.filter(job=job).first()) is not None:
         return unfinished
     if snapshot is None:
-        files = {"formats": [BASE_FORMAT], "encodings": ["jsonl"]}  # what training reads, and nothing more
-        body = {"name": f"Training of {timezone.now():%Y-%m-%d %H:%M}", "splits": TRAINING_SPLITS, **files}
-        snapshot = create_snapshot(project=project, body=body, created_by=created_by)
+        snapshot = freeze_snapshot(project=project, purpose="Training", created_by=created_by)
     return TrainingRun.objects.create(
         project=project,
         recipe=checked.to_dict(),
@@ -91,26 +103,32 @@ def parse_recipe(project: Project, body: dict[str, Any]) -> Recipe:
         recipe = Recipe.from_dict({**(policy.recipe if policy else {}), **body})
     except (TypeError, ValueError) as error:
         raise InvalidInput(_("The recipe is not valid."), [FieldError("/recipe", str(error))]) from error
-    if recipe.initialisation != SCRATCH:
-        _model_of(project, recipe.initialisation)
+    if recipe.parent is not None:
+        _model_of(project, recipe.parent)
     return recipe
 
 
 def write_run_folder(*, run: TrainingRun, folder: Path) -> int:
     """Write what `worker.train` reads: recipe, pairs of both splits, settings. Return the number of training pairs."""
+    return write_inputs(project=run.project, recipe=run.recipe, snapshot=run.snapshot, folder=folder)
+
+
+def write_inputs(*, project: Project, recipe: dict[str, Any], snapshot: Snapshot, folder: Path) -> int:
+    """Write what `worker.train` reads of a recipe on a snapshot. Return the number of training pairs."""
     folder.mkdir(parents=True, exist_ok=True)
-    counts = {split: _write_pairs(run.snapshot, split, folder / f"{split}.jsonl") for split in (TRAIN, VALIDATION)}
-    initial = run.recipe["initialisation"]
-    start = None if initial == SCRATCH else str(model_folder(_model_of(run.project, initial)))
-    write_json(folder / "recipe.json", run.recipe)
+    written = {split: _write_pairs(snapshot, split, folder / f"{split}.jsonl") for split in (TRAIN, VALIDATION)}
+    parent = parent_of(recipe["initialisation"])
+    start = None if parent is None else str(model_folder(_model_of(project, parent)))
+    write_json(folder / "recipe.json", recipe)
     run_settings = {
         "feature_cache": str(settings.CACHE_DIR / "features.sqlite3"),
-        "snapshot": run.snapshot.content_hash,
+        "snapshot": snapshot.content_hash,
         "threads": None,
         "initial_model": start,
+        "left_out": {split: dict(left_out) for split, (_count, left_out) in written.items()},
     }
     write_json(folder / "settings.json", run_settings)
-    return counts[TRAIN]
+    return written[TRAIN][0]
 
 
 def note_event(*, run: TrainingRun, event: dict[str, Any]) -> None:
@@ -233,14 +251,15 @@ def never_trained_on(*, prompt_hash: str, model: RewardModel, initialisation: st
 
     Splits go by prompt, so runs with the same shares and seed never mix; a snapshot with others might.
     """
-    started_from = [model] if initialisation == SCRATCH else [model, _model_of(model.project, initialisation)]
+    parent = parent_of(initialisation)
+    started_from = [model] if parent is None else [model, _model_of(model.project, parent)]
     while started_from:
         version = started_from.pop()
         selection = version.snapshot.selection
         if split_of(prompt_hash, selection["splits"], selection["seed"]) == TRAIN:
             return False
-        if version.recipe["initialisation"] != SCRATCH:
-            started_from.append(_model_of(version.project, version.recipe["initialisation"]))
+        if (parent := parent_of(version.recipe["initialisation"])) is not None:
+            started_from.append(_model_of(version.project, parent))
     return True
 
 
@@ -284,8 +303,8 @@ def save_policy(
         checked = Recipe.from_dict(recipe)
     except (TypeError, ValueError) as error:
         raise InvalidInput(_("The recipe is not valid."), [FieldError("/recipe", str(error))]) from error
-    if checked.initialisation != SCRATCH:
-        _model_of(project, checked.initialisation)
+    if checked.parent is not None:
+        _model_of(project, checked.parent)
     policy = RetrainPolicy(
         project=project,
         every_labels=every_labels,
@@ -337,21 +356,24 @@ def _model_of(project: Project, model_id: str) -> RewardModel:
             [
                 FieldError(
                     "/recipe/initialisation",
-                    _('Use "%(scratch)s" or the id of a reward model of this project.') % {"scratch": SCRATCH},
+                    _('Use "%(scratch)s", "%(regression)s" or the id of a reward model of this project.')
+                    % {"scratch": SCRATCH, "regression": REGRESSION_FIRST},
                 )
             ],
         )
     return model
 
 
-def _check_snapshot(project: Project, snapshot: Snapshot) -> None:
+def check_snapshot(project: Project, snapshot: Snapshot, split: str) -> None:
+    """Raise NotFound or InvalidInput where a snapshot is not the project's, or lacks the split or training's files."""
     if snapshot.project_id != project.pk:
         raise NotFound(_("There is no such snapshot in this project."))
-    if TRAIN not in snapshot.selection["splits"]:
-        raise InvalidInput(
-            _("The snapshot has no split to train on."),
-            [FieldError("/snapshot", _("It needs a split named %(name)r.") % {"name": TRAIN})],
-        )
+    for name in {TRAIN, split}:
+        if name not in snapshot.selection["splits"]:
+            raise InvalidInput(
+                _("The snapshot has no split to train on."),
+                [FieldError("/snapshot", _("It needs a split named %(name)r.") % {"name": name})],
+            )
     if BASE_FORMAT not in formats_of(snapshot.selection) or "jsonl" not in encodings_of(snapshot.selection):
         raise InvalidInput(
             _("The snapshot lacks the files that training reads."),
@@ -359,30 +381,36 @@ def _check_snapshot(project: Project, snapshot: Snapshot) -> None:
         )
 
 
-def _write_pairs(snapshot: Snapshot, split: str, path: Path) -> int:
-    count = 0
+def _write_pairs(snapshot: Snapshot, split: str, path: Path) -> tuple[int, Counter[str]]:
+    """Write what training reads of a split; return the pairs written, and those left out by reason.
+
+    A tie is written: it is the objective's to take or leave. "Neither valid" and no consensus are no preference at all.
+    """
+    count, left_out = 0, Counter[str]()
     with path.open("w", encoding="utf-8") as out:
         rows = read_rows(snapshot, split) if split in snapshot.selection["splits"] else []
         for row in rows:
             preference = row["consensus"]["preference"]
-            if preference in (None, "neither", 0):
+            if preference in (None, "neither"):
+                left_out["neither valid" if preference else "no consensus"] += 1
                 continue
-            out.write(
-                json.dumps(
-                    {
-                        "id": row["external_id"],
-                        "prompt_key": row["prompt_hash"],
-                        "messages": row["messages"],
-                        "response_1": row["responses"][0]["text"],
-                        "response_2": row["responses"][1]["text"],
-                        "preference": preference,
-                        "ratings": _mean_ratings(row),
-                    }
-                )
-                + "\n"
-            )
+            out.write(json.dumps(_pair_row(row)) + "\n")
             count += 1
-    return count
+    return count, left_out
+
+
+def _pair_row(row: dict[str, Any]) -> dict[str, Any]:
+    votes = [annotation["preference"] for annotation in row["annotations"]]
+    return {
+        "id": row["external_id"],
+        "prompt_key": row["prompt_hash"],
+        "messages": row["messages"],
+        "response_1": row["responses"][0]["text"],
+        "response_2": row["responses"][1]["text"],
+        "preference": row["consensus"]["preference"],
+        "ratings": _mean_ratings(row),
+        "votes": [vote for vote in votes if vote != "neither"],
+    }
 
 
 def _mean_ratings(row: dict[str, Any]) -> list[dict[str, float]] | None:

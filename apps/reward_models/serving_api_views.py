@@ -1,7 +1,7 @@
 """REST: scoring with a version, in our own words and in those of RLHF stacks."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -58,17 +58,19 @@ class RewardModelScore(APIView):
         """Score responses to conversations. Nothing is stored, so a token that reads may ask."""
         model = get_owned(request.user, RewardModel.objects.select_related("scorer"), id, *SEES_RESULTS)
         try:
-            asked, shaping, references = read_items(request.data)
+            asked, shaping, references, wants_uncertainty = read_items(request.data)
         except DialectError as error:
             raise invalid_body(error) from error
         scored = scores.score(model=model, asked=asked, shaping=shaping, references=references)
-        body = {
+        body: dict[str, Any] = {
             "rewards": scored.rewards,
             "model": str(model.pk),
             "shaping": scored.shaper.name,
             "raw": scored.raw,
             "statistics": scored.statistics,
         }
+        if wants_uncertainty:
+            body |= {"std": scored.stds, "intervals": scored.intervals}
         return Response(body, headers={MODEL_HEADER: str(model.pk)})
 
 

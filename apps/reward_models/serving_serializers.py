@@ -61,6 +61,7 @@ class ScoreRequestSerializer(serializers.Serializer[Any]):
 
     items = ScoreItemSerializer(many=True, help_text=f"At most {MAX_INPUTS}.")
     shaping = serializers.ChoiceField(choices=list(SHAPERS), default="none")
+    uncertainty = serializers.BooleanField(default=False, help_text="Adds `std` and `intervals`.")
 
 
 class ScoresSerializer(serializers.Serializer[Any]):
@@ -73,6 +74,16 @@ class ScoresSerializer(serializers.Serializer[Any]):
     statistics = ObjectField(
         allow_null=True,
         help_text="What the shape was made with: frozen statistics of the version, or how many references each had.",
+    )
+    std = serializers.ListField(
+        child=serializers.FloatField(allow_null=True),
+        required=False,
+        help_text="Standard deviations of `raw`; null for a version that holds none.",
+    )
+    intervals = serializers.ListField(
+        child=serializers.ListField(child=serializers.FloatField(), allow_null=True),
+        required=False,
+        help_text="95 % of `raw`: [low, high].",
     )
 
 

@@ -31,5 +31,9 @@ def at_other_address(request: HttpRequest, *, slug: str, name: str, id: str | No
 
 urlpatterns = [
     *(path(f"<slug:slug>/{name}", view.as_view()) for name, view in VIEWS.items()),
-    re_path(rf"^(?P<slug>[-a-zA-Z0-9_]+)/(?:(?P<id>\d+)/)?(?:v[12]/)?(?P<name>{'|'.join(VIEWS)})/?$", at_other_address),
+    re_path(
+        rf"^(?P<slug>[-a-zA-Z0-9_]+)/(?:(?P<id>\d+)/)?(?:v[12]/)?(?P<name>{'|'.join(VIEWS)})/?$",
+        at_other_address,
+        name="rewards-elsewhere",
+    ),
 ]

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -17,8 +18,8 @@ from apps.jobs.services import live_queues
 from apps.projects.access import SEES_RESULTS, get_membership
 from apps.projects.models import Membership, Project
 from apps.reward_models.chart import chart_of
-from apps.reward_models.forms import PolicyForm, QueueForm
-from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.forms import PolicyForm, QueueForm, SearchForm
+from apps.reward_models.models import RecipeSearch, RetrainPolicy, RewardModel, TrainingRun
 from apps.reward_models.services import (
     MIN_LABELS,
     current_model,
@@ -57,6 +58,7 @@ def training_run(request: PageRequest, slug: str, run_id: int) -> HttpResponse:
         "job": run.job,
         "recipe": [(name, json.dumps(value)) for name, value in run.recipe.items()],
         "chart": chart_of(run.history),
+        "pairs": _pairs_of(run),
         "asleep": asleep,
     }
     status = STOP_POLLING if request.htmx and run.job.finished else 200
@@ -151,6 +153,8 @@ def _page(
         "membership": membership,
         "versions": versions.order_by("-version"),
         "runs": runs.defer("history").order_by("-id")[:RUNS_SHOWN],
+        "searches": _searches(project),
+        "search_form": SearchForm(),
         "labels": trainable_labels(project),
         "min_labels": MIN_LABELS,
         "policy_form": policy_form or PolicyForm(instance=_policy_of(project)),
@@ -159,5 +163,28 @@ def _page(
     return render(request, "reward_models/reward_models.html", context, status=status)
 
 
+def _searches(project: Project) -> QuerySet[RecipeSearch]:
+    searches = RecipeSearch.objects.filter(project=project).select_related("job", "created_by")
+    return searches.defer("recipe", "grid").order_by("-id")[:RUNS_SHOWN]
+
+
 def _policy_of(project: Project) -> RetrainPolicy:
     return RetrainPolicy.objects.filter(project=project).first() or RetrainPolicy(project=project)
+
+
+def _pairs_of(run: TrainingRun) -> dict[str, Any] | None:
+    """Return how many pairs the run learns from and is judged on, and what was left out of either, in words."""
+    said = next((event for event in reversed(run.history) if event["event"] == "pairs"), None)
+    if said is None:
+        return None
+    reasons = {
+        "tie": _("ties"),
+        "neither valid": _("neither response valid"),
+        "no consensus": _("no consensus"),
+        "without ratings": _("without ratings"),
+    }
+
+    def in_words(split: str) -> list[tuple[str, int]]:
+        return [(str(reasons.get(name, name)), count) for name, count in said["left_out"][split].items()]
+
+    return {**said, "left_out_of_train": in_words("train"), "left_out_of_validation": in_words("validation")}

@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from apps.core.admin import ReadOnlyAdmin
-from apps.signals.models import Scorer, Signal
+from apps.signals.models import MarginSpread, Scorer, Signal
 
 
 @admin.register(Scorer)
@@ -23,3 +23,12 @@ class SignalAdmin(ReadOnlyAdmin):
     list_display = ("id", "scorer", "response_id", "value", "created_at")
     list_select_related = ("scorer",)
     search_fields = ("scorer__name", "input_hash")
+
+
+@admin.register(MarginSpread)
+class MarginSpreadAdmin(ReadOnlyAdmin):
+    """How unsure a scorer is of each pair."""
+
+    list_display = ("id", "scorer", "comparison_id", "std")
+    list_select_related = ("scorer",)
+    search_fields = ("scorer__name",)

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.api_views import SignedInRequest
+from apps.accounts.models import User
 from apps.core.api_views import Filter, ListView
 from apps.core.errors import FieldError, InvalidInput
 from apps.core.selection import selected_fields
@@ -16,6 +17,7 @@ from apps.jobs.serializers import AcceptedSerializer
 from apps.labeling.models import QueueItem
 from apps.labeling.oversight import answers_open_to
 from apps.projects.access import SEES_RESULTS, Role, get_membership, get_owned, get_project
+from apps.projects.api_views import ProjectDetail as ProjectWithoutQueue
 from apps.projects.models import Membership, Project
 from apps.prompts.models import Comparison
 from apps.signals import services
@@ -39,6 +41,25 @@ def _with_what_is_open(comparisons: QuerySet[Comparison], membership: Membership
         return comparisons
     may_see = ExpressionWrapper(answers_open_to(membership), output_field=BooleanField())
     return comparisons.annotate(answers_open=may_see)
+
+
+class ProjectDetail(ProjectWithoutQueue):
+    """One project."""
+
+    def change(self, project: Project, actor: User, changes: dict[str, Any]) -> None:
+        """Change the project, and put the waiting pairs into a changed order."""
+        order, share = changes.pop("queue_order", project.queue_order), changes.pop("random_share", None)
+        share = project.random_share if share is None else share
+        if changes:
+            super().change(project, actor, changes)
+        if (order, share) != (project.queue_order, project.random_share):
+            services.choose_queue(project=project, actor=actor, queue_order=order, random_share=share)
+
+    def after_change(self, project: Project, changes: dict[str, Any]) -> None:
+        """Put the waiting pairs into the order that was chosen, a chunk at a time."""
+        if {"queue_order", "random_share"} & changes.keys():
+            project.refresh_from_db()
+            services.order_queue(project=project)
 
 
 class ComparisonList(ListView):

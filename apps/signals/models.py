@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from apps.core.models import Created
 from apps.projects.models import Project
-from apps.prompts.models import Response
+from apps.prompts.models import Comparison, Response
 
 
 class Scorer(Created):
@@ -39,6 +39,22 @@ class Scorer(Created):
 
     def __str__(self) -> str:
         return self.name
+
+
+class MarginSpread(models.Model):
+    """How unsure a scorer is of a pair's margin: the standard deviation of r_1 - r_2 over its weights."""
+
+    scorer = models.ForeignKey(Scorer, on_delete=models.CASCADE, related_name="margin_spreads")
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="margin_spreads")
+    std = models.FloatField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["scorer", "comparison"], name="one_spread_per_scorer_and_comparison")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scorer_id} on {self.comparison_id}: {self.std}"
 
 
 class SignalQuerySet(models.QuerySet["Signal"]):

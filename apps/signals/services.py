@@ -15,8 +15,9 @@ from apps.jobs.models import Job
 from apps.jobs.services import enqueue
 from apps.projects.models import Project
 from apps.projects.services import invalid, record
-from apps.prompts.models import Response
-from apps.signals.models import Scorer, Signal
+from apps.prompts.models import Comparison, Response
+from apps.signals.acquisition import ACQUISITIONS
+from apps.signals.models import MarginSpread, Scorer, Signal
 from worker.core.conversation import content_hash, prompt_text
 from worker.core.shaping import Needs, Shaper, Statistics, find_shaper, preference_as_reward
 
@@ -131,6 +132,24 @@ def freeze_statistics(*, scorer: Scorer) -> None:
     Scorer.objects.filter(pk=scorer.pk, statistics__isnull=True).update(statistics=frozen)
 
 
+def without_spread(scorer: Scorer) -> QuerySet[Comparison]:
+    """Return the waiting comparisons whose margin has no spread of this scorer, where its order needs one."""
+    acquisition = ACQUISITIONS.get(scorer.project.queue_order)
+    if acquisition is None or not acquisition.needs_spread:
+        return Comparison.objects.none()
+    known = MarginSpread.objects.filter(scorer=scorer, comparison=OuterRef("pk"))
+    return Comparison.objects.filter(~Exists(known), project=scorer.project_id, queue_item__state="open")
+
+
+def store_spreads(*, scorer: Scorer, spreads: dict[int, float]) -> None:
+    """Store the standard deviation of margins by comparison; one that has one from this scorer keeps it."""
+    MarginSpread.objects.bulk_create(
+        [MarginSpread(scorer=scorer, comparison_id=pk, std=std) for pk, std in spreads.items()],
+        ignore_conflicts=True,
+        batch_size=1000,
+    )
+
+
 @transaction.atomic
 def use_for_queue(*, scorer: Scorer) -> None:
     """Make this the scorer whose margins order its project's queue, from the next `order_queue` on."""
@@ -141,17 +160,29 @@ def use_for_queue(*, scorer: Scorer) -> None:
 
 def set_queue(*, project: Project, actor: User, queue_order: str, random_share: float) -> None:
     """Change in which order pairs are handed out, and put the waiting ones into it."""
-    with transaction.atomic():
-        changed = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-        changed.queue_order, changed.random_share = queue_order, random_share
-        try:
-            changed.full_clean()
-        except ValidationError as error:
-            raise invalid(error) from error
-        changed.save(update_fields=["queue_order", "random_share"])
-        order = {"queue_order": queue_order, "random_share": random_share}
-        record(project=project, actor=actor, verb="changed the queue", **order)
+    changed = choose_queue(project=project, actor=actor, queue_order=queue_order, random_share=random_share)
     order_queue(project=changed)
+
+
+@transaction.atomic
+def choose_queue(*, project: Project, actor: User, queue_order: str, random_share: float) -> Project:
+    """Store in which order pairs are handed out; `order_queue` follows, outside of any transaction.
+
+    Where the order needs to know how sure the model is of each pair, a scoring finds that out and orders once more.
+    """
+    changed = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    changed.queue_order, changed.random_share = queue_order, random_share
+    try:
+        changed.full_clean()
+    except ValidationError as error:
+        raise invalid(error) from error
+    changed.save(update_fields=["queue_order", "random_share"])
+    order = {"queue_order": queue_order, "random_share": random_share}
+    record(project=project, actor=actor, verb="changed the queue", **order)
+    scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
+    if scorer is not None and without_spread(scorer).exists():
+        run_scorer(scorer=scorer, created_by=actor)
+    return changed
 
 
 _NEXT_OPEN = """
@@ -160,42 +191,53 @@ WHERE project_id = %(project)s AND state = 'open' AND comparison_id > %(after)s
 ORDER BY comparison_id LIMIT %(chunk)s
 """
 _LOCK_IN_ORDER = "SELECT 1 FROM labeling_queueitem WHERE comparison_id = ANY(%(ids)s) ORDER BY comparison_id FOR UPDATE"
-_PRIORITY_FROM_MARGIN = """
+_PRIORITY = """
 WITH margins AS (
-    SELECT comparison.id, abs(first.value - second.value)::numeric AS margin
+    SELECT comparison.id, abs(first.value - second.value) AS margin, COALESCE(spread.std, 1.0) AS std
     FROM prompts_comparison AS comparison
     JOIN signals_signal AS first ON first.response_id = comparison.response_1_id AND first.scorer_id = %(scorer)s
     JOIN signals_signal AS second ON second.response_id = comparison.response_2_id AND second.scorer_id = %(scorer)s
+    LEFT JOIN signals_marginspread AS spread ON spread.comparison_id = comparison.id AND spread.scorer_id = %(scorer)s
     WHERE comparison.id = ANY(%(ids)s)
+), costs AS (
+    SELECT id, ({cost})::numeric AS cost FROM margins
 ), levels AS (
-    SELECT id, CASE WHEN margin > 0 AND margin < 'Infinity'
-        THEN -round(margin, -floor(log(margin))::int)::float8 ELSE 0 END AS priority
-    FROM margins
+    SELECT id, CASE WHEN cost > 0 AND cost < 'Infinity'
+        THEN -round(cost, -floor(log(cost))::int)::float8 ELSE 0 END AS priority
+    FROM costs
 )
 UPDATE labeling_queueitem AS queue SET priority = levels.priority
 FROM levels WHERE levels.id = queue.comparison_id AND queue.priority <> levels.priority
 """
+_PRIORITY_BY = {order: _PRIORITY.format(cost=acquisition.cost) for order, acquisition in ACQUISITIONS.items()}
 _PRIORITY_ZERO = "UPDATE labeling_queueitem SET priority = 0 WHERE comparison_id = ANY(%(ids)s) AND priority <> 0"
+_COUNT_OPEN = """
+UPDATE projects_project AS project SET open_when_ordered = (
+    SELECT count(*) FROM labeling_queueitem AS queue
+    WHERE queue.project_id = project.id AND queue.state = 'open' AND queue.taken < queue.wanted
+      AND queue.cohort_id IS NULL
+) WHERE project.id = %(project)s
+"""
 ORDER_CHUNK = 2000
 
 
 def order_queue(*, project: Project) -> None:
-    """Write the priority of every open queue item: minus the margin (least sure first), or 0 for the order of import.
+    """Write the priority of every open queue item by the project's acquisition function, or 0 for the order of import.
 
-    The margin counts to one significant digit: pairs about which the model is about equally unsure share a level, in
-    which those already begun go first.
-    A pair without scores keeps priority 0, above every margin: what nobody has looked at is the most uncertain.
-    Items are locked in the order of their ids and a chunk at a time, so that nobody who labels waits for long.
+    A priority is minus the cost to one significant digit: pairs of about equal worth share a level, in which those
+    already begun go first. A pair without scores keeps priority 0, above every cost: what nobody has looked at is the
+    most uncertain. Items are locked in the order of their ids and a chunk at a time, so that nobody who labels waits
+    for long. How many are open is noted for the propensities of random draws.
     """
     scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
-    by_margin = scorer is not None and project.queue_order == Project.QueueOrder.UNCERTAIN
-    statement = _PRIORITY_FROM_MARGIN if by_margin else _PRIORITY_ZERO
+    statement = _PRIORITY_BY.get(project.queue_order, _PRIORITY_ZERO) if scorer else _PRIORITY_ZERO
     values = {"project": project.pk, "scorer": scorer.pk if scorer else None, "chunk": ORDER_CHUNK, "after": 0}
     with connection.cursor() as cursor:
         while True:
             cursor.execute(_NEXT_OPEN, values)
             ids = [row[0] for row in cursor.fetchall()]
             if not ids:
+                cursor.execute(_COUNT_OPEN, values)
                 return
             with transaction.atomic():
                 cursor.execute(_LOCK_IN_ORDER, {"ids": ids})

@@ -23,6 +23,7 @@ from apps.labeling.services import submit_annotation
 from apps.projects.models import Membership, Project
 from apps.prompts.models import Comparison
 from apps.reward_models.models import RewardModel, TrainingRun
+from apps.reward_models.searches import start_search
 from apps.reward_models.services import start_training
 from apps.signals.models import Scorer, Signal
 from apps.webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -129,6 +130,7 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     )
     made = start_import_of_items(project=project, items=[{"prompt": "?"}], created_by=None)
     run = start_training(project=project)
+    start_search(project=project)
     project.cohorts.create(name="Divers")
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)

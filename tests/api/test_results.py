@@ -99,6 +99,7 @@ def test_annotations_are_canonical(world, researcher):
         "confidence": None,
         "active_seconds": 61,
         "paste_share": None,
+        "propensity": None,
         "revision": 1,
         "is_current": True,
         "is_repeat": False,

@@ -43,6 +43,18 @@ def test_mean_and_pooler_features_are_those_of_transformers(encoder_folder: Path
         np.testing.assert_allclose(pooler[row], output.pooler_output[0], atol=1e-5)
 
 
+def test_an_inner_layer_is_read_and_has_a_revision_of_its_own(encoder_folder: Path) -> None:
+    tokenizer, model = AutoTokenizer.from_pretrained(encoder_folder), AutoModel.from_pretrained(encoder_folder).eval()
+    first = open_backbone(Recipe(backbone=str(encoder_folder), layers=1, max_tokens=48))
+    inputs = tokenizer([PAIRS[0][0]], [PAIRS[0][1]], return_tensors="pt")
+    with torch.inference_mode():
+        states = model(**inputs, output_hidden_states=True).hidden_states
+    np.testing.assert_allclose(first.features(PAIRS[:1])[0], states[1][0].mean(dim=0), atol=1e-5)
+    assert first.revision != open_backbone(Recipe(backbone=str(encoder_folder), max_tokens=48)).revision
+    with pytest.raises(BackboneError, match="layers is 3, but the backbone has 2"):
+        open_backbone(Recipe(backbone=str(encoder_folder), layers=3, max_tokens=48))
+
+
 def test_a_decoder_is_read_at_its_last_token(chat_decoder_folder: Path) -> None:
     backbone = Backbone(chat_decoder_folder, "last", 48)
     vectors = backbone.features(PAIRS, batch_tokens=100)

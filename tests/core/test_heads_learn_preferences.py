@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.core.training.head import Head, Interrupted, LabeledFeatures, TrainingError, train_head
+from worker.core.training.head import Head, Interrupted, LabeledFeatures, train_head
+from worker.core.training.objective import TrainingError
 from worker.core.training.recipe import OBJECTIVES, Recipe
 
 RNG = np.random.default_rng(5)
@@ -29,6 +30,7 @@ def labeled(
         preference=np.asarray(preference),
         ratings=np.empty((count, 2, 0), np.float32) if ratings is None else ratings.astype(np.float32),
         attributes=attributes,
+        share_1=(np.asarray(preference) < 0).astype(np.float32),
     )
 
 

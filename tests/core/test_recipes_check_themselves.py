@@ -32,6 +32,12 @@ from worker.core.training.recipe import Recipe
         ("max_tokens", 4, "max_tokens: must be a whole number of at least 8"),
         ("seed", -1, "seed: must be"),
         ("seed", True, "seed: must be"),
+        ("flip_rate", 0.1, "flip_rate: scaled_bradley_terry knows none"),
+        ("flip_rate", 0.5, "flip_rate: must be below 0.5"),
+        ("pairs_from", "votes", "pairs_from: 'votes' is not one of preferences, ratings"),
+        ("attributes", ["helpfulness"], "attributes: only a regression learns attributes"),
+        ("attributes", [1], "attributes: must be a list of different names"),
+        ("first_epochs", 3, "first_epochs: only a run with initialisation"),
         ("strength_map", {1: 1, 2: 2}, "strength_map: must map each of 1, 2 and 3"),
         ("strength_map", {1: 1, 2: 2, 3: -1}, r"strength_map\[3\]: must be at least 0"),
     ],
@@ -72,3 +78,14 @@ def test_recipes_do_not_share_their_strength_map() -> None:
     recipe = Recipe(strength_map=mine)
     mine[1] = 9.0
     assert recipe.strength_map[1] == 1.0
+
+
+def test_two_stages_are_two_recipes() -> None:
+    recipe = Recipe(initialisation="regression", extrapolation=1.52, epochs=20, first_epochs=4, batch_pairs=8)
+    first = recipe.first_stage
+    assert first == Recipe(objective="regression", attributes=("helpfulness",), epochs=4, batch_pairs=8)
+    assert recipe.parent is None
+    assert Recipe().first_stage is None
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    with pytest.raises(ValueError, match="cannot have a regression as its first stage"):
+        Recipe(objective="regression", initialisation="regression")

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.core.conftest import WORDS
-from worker.core.backbone import EMBEDDED_SHA256, BackboneError, file_sha256
+from worker.core.backbone import BackboneError, embedded_folder
 from worker.core.features import FeatureCache
 from worker.core.scoring import Scorer
 
@@ -57,7 +57,24 @@ def test_the_embedded_backbone_loads_in_sentence_transformers(make_run: Any, tra
     pairs = [("Why are there tides?", words * n) for n in (1, 3, 60)] + [(words * 80, words * 70)]
     theirs = SentenceTransformer(str(folder)).encode([list(pair) for pair in pairs])
     np.testing.assert_allclose(ours(folder, cache, pairs), theirs[:, 0], atol=1e-5)
-    assert file_sha256(folder / "model.safetensors") == EMBEDDED_SHA256
+    with (
+        safe_open(folder / "model.safetensors", "np") as saved,
+        safe_open(embedded_folder() / "model.safetensors", "np") as whole,
+    ):
+        names = saved.keys()
+        assert not [name for name in names if "layer.3." in name]  # three layers are read, and no other is saved
+        assert all((saved.get_tensor(name) == whole.get_tensor(name)).all() for name in names)
+
+
+def test_a_decoder_cut_to_its_first_layer_loads_as_a_classification_model(
+    make_run: Any, train: Any, cache: FeatureCache, chat_decoder_folder: Path
+) -> None:
+    folder = trained(make_run, train, pooling="last", layers=1, max_tokens=48, backbone=str(chat_decoder_folder))
+    tokenizer, model = standard(folder)
+    assert model.config.num_hidden_layers == 1
+    chat = [{"role": "user", "content": "why is the tide"}, {"role": "assistant", "content": "good clear"}]
+    inputs = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=True)
+    assert ours(folder, cache, PAIRS[:1])[0] == pytest.approx(reward(model, inputs), abs=1e-5)
 
 
 def test_an_encoder_with_a_pooler_loads_as_a_classification_model(

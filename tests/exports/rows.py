@@ -28,6 +28,7 @@ def annotation(preference=2, *, kept=True, helpfulness=(1, 4), **changes):
         "confidence": 2,
         "active_seconds": 61,
         "paste_share": None,
+        "propensity": None,
         "submitted_at": "2026-11-27T12:00:00Z",
         **changes,
     }

@@ -6,7 +6,7 @@ from django.test import Client
 from apps.exports.services import create_snapshot
 from apps.imports.services import start_import_of_items
 from apps.jobs.services import enqueue
-from apps.reward_models.models import RewardModel, TrainingRun
+from apps.reward_models.models import RecipeSearch, RewardModel, TrainingRun
 from apps.signals.models import Scorer
 
 MANAGER = {"manager"}
@@ -30,6 +30,9 @@ ROUTES = [
     ("get", "settings/", MANAGER),
     ("get", "reward-models/", RESULTS),
     ("get", "training-runs/{run}/", RESULTS),
+    ("get", "recipe-searches/{search}/", RESULTS),
+    ("post", "recipe-searches/start/", RESULTS),
+    ("post", "recipe-searches/{search}/use/0/", RESULTS),
     ("get", "snapshots/", RESULTS),
     ("get", "snapshots/{snapshot}/", RESULTS),
     ("get", "snapshots/{snapshot}/annotations/train.jsonl", RESULTS),
@@ -83,6 +86,11 @@ def things(project, pair):
     made = start_import_of_items(project=project, items=[{}], created_by=None)
     rows = {"comparison": pair, "snapshot": snapshot, "job": job, "model": model, "run": run, "cohort": cohort}
     rows["import"] = made
+    searching = enqueue(kind="recipe_search", project=project, inputs={})
+    grid = {"epochs": [3]}
+    rows["search"] = RecipeSearch.objects.create(
+        project=project, recipe={}, grid=grid, minutes=1, snapshot=snapshot, job=searching
+    )
     return {name: row.pk for name, row in rows.items()}
 
 

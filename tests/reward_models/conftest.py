@@ -22,6 +22,7 @@ from worker.core.batching import Limits
 from worker.core.training.head import Head
 from worker.core.training.recipe import Recipe
 from worker.core.training.save import save_model
+from worker.core.uncertainty import Laplace
 from worker.reward_server import RewardServer, server_app
 from worker.serve import listening
 
@@ -38,7 +39,8 @@ def model_folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         weight = np.random.default_rng(7).normal(size=(1, 8)).astype(np.float32)
         folders[pooling] = tmp_path_factory.mktemp("models") / pooling
         head = Head(("reward",), weight, np.zeros(1, dtype=np.float32))
-        save_model(folders[pooling], recipe, open_backbone(recipe), head, "abc", {})
+        sure = Laplace(np.zeros(8, dtype=np.float32), np.eye(8, dtype=np.float32)) if pooling == "mean" else None
+        save_model(folders[pooling], recipe, open_backbone(recipe), head, "abc", {}, sure)
     return folders
 
 

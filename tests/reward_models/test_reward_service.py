@@ -144,6 +144,15 @@ def test_sentence_transformers_and_every_dialect_say_the_same(api, make_model, m
     assert api.client.get("/rm/tides/health").status_code == 200
 
 
+def test_a_version_that_knows_says_how_sure_it_is(api, make_model, reward_server):
+    said = score(api, make_model("mean"), items(uncertainty=True)).json()
+    for reward, std, (low, high) in zip(said["raw"], said["std"], said["intervals"], strict=True):
+        assert std > 0  # with the identity for a covariance it is the length of the features
+        assert (low, high) == pytest.approx((reward - 1.959964 * std, reward + 1.959964 * std))
+    unsure = score(api, make_model("pooler", state="candidate"), items(uncertainty=True)).json()
+    assert (unsure["std"], unsure["intervals"]) == ([None] * 5, [None] * 5)
+
+
 # --- Shaping ---
 
 

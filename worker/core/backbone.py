@@ -57,7 +57,7 @@ class BackboneError(Exception):
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen model by folder; its weights are loaded when vectors are first asked for.
+    """A frozen model by folder; its weights are loaded when vectors are first asked for, of its first `layers` only.
 
     `known_revision` and `weights_sha256` come from a saved reward model, whose files were rewritten for the
     standard loader: the revision then stays that of the backbone it was made from, and the weights must have
@@ -69,11 +69,12 @@ class Backbone:
     max_tokens: int
     known_revision: str | None = None
     weights_sha256: str | None = None
+    layers: int | None = None
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def revision(self) -> str:
-        """Return the hash of all a vector depends on: weights, tokenizer, template, pooling, max_tokens."""
+        """Return the hash of all a vector depends on: weights, tokenizer, template, pooling, max_tokens, layers."""
         if self.known_revision is not None:
             return self.known_revision
         texts = [(name, file_sha256(self.folder / name)) for name in TEXT_FILES if (self.folder / name).is_file()]
@@ -84,8 +85,18 @@ class Backbone:
             str(self.max_tokens),
             PLAIN_TEMPLATE,
             FROZEN_DATE,
+            *([] if self.layers is None else [f"{self.layers} layers"]),
         ]
         return content_hash(weights_sha256(self.folder), *(part for pair in texts for part in pair), *rule)
+
+    @property
+    def depth(self) -> dict[str, Any]:
+        """Return what differs from the folder's config.json where only the first layers are used."""
+        if self.layers is None:
+            return {}
+        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        kinds = config.get("layer_types")
+        return {"num_hidden_layers": self.layers} | ({"layer_types": kinds[: self.layers]} if kinds else {})
 
     @property
     def is_loaded(self) -> bool:
@@ -145,7 +156,18 @@ def open_backbone(recipe: Recipe) -> Backbone:
     limit = _position_limit(folder)
     if limit is not None and recipe.max_tokens > limit:
         raise BackboneError(f"max_tokens is {recipe.max_tokens}, but the backbone reads at most {limit} tokens.")
-    return Backbone(folder=folder, pooling=recipe.pooling, max_tokens=recipe.max_tokens)
+    layers = recipe.layers_read
+    if layers is not None:
+        _check_layers(folder, layers)
+    return Backbone(folder=folder, pooling=recipe.pooling, max_tokens=recipe.max_tokens, layers=layers)
+
+
+def _check_layers(folder: Path, layers: int) -> None:
+    there = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("num_hidden_layers")
+    if not isinstance(there, int):
+        raise BackboneError("layers: the backbone's config does not say how many it has; leave the field out.")
+    if layers > there:
+        raise BackboneError(f"layers is {layers}, but the backbone has {there}.")
 
 
 def embedded_folder() -> Path:
@@ -308,7 +330,7 @@ def _load_model(backbone: Backbone) -> Any:
     # It warns about the head of a saved model, which is left out on purpose.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32, use_safetensors=True)
+        model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32, use_safetensors=True, **backbone.depth)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BackboneError(f"The backbone in {backbone.folder} cannot be loaded: {error}") from error
     finally:

@@ -113,17 +113,21 @@ class Inputs:
         return Asked(self.inputs, reply, self.places, self.conversations, counts_tokens)
 
 
-def read_items(body: Any) -> tuple[Asked, str, list[list[str]]]:
-    """Read our own request, `{"items": [{"messages", "response", "references"}], "shaping"}`.
+def read_items(body: Any) -> tuple[Asked, str, list[list[str]], bool]:
+    """Read our own request, `{"items": [{"messages", "response", "references"}], "shaping", "uncertainty"}`.
 
-    Return the inputs, the name of the shaping, and the references of each item. Raises DialectError.
+    Return the inputs, the name of the shaping, the references of each item, and whether to say how sure the model is.
+    Raises DialectError.
     """
     if not isinstance(body, Mapping):
         raise DialectError("", "Expected an object.")
-    _refuse_unknown(body, {"items", "shaping"}, "")
+    _refuse_unknown(body, {"items", "shaping", "uncertainty"}, "")
     items, shaping = body.get("items"), body.get("shaping", "none")
     if not isinstance(items, list):
         raise DialectError("/items", "Expected a list.")
+    uncertainty = body.get("uncertainty", False)
+    if not isinstance(uncertainty, bool):
+        raise DialectError("/uncertainty", "Expected true or false.")
     if not isinstance(shaping, str):
         raise DialectError("/shaping", "Expected text.")
     read, references = Inputs(), []
@@ -135,7 +139,7 @@ def read_items(body: Any) -> tuple[Asked, str, list[list[str]]]:
         response = text_of(item, "response", place)
         read.answer(read_messages(item.get("messages"), f"{place}/messages"), response, f"{place}/messages")
         references.append(_references(item, read, place) if "references" in item else [])
-    return read.asked(lambda said: said), shaping, references
+    return read.asked(lambda said: said), shaping, references, uncertainty
 
 
 def _references(item: Mapping[str, Any], read: Inputs, place: str) -> list[str]:

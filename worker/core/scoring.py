@@ -17,6 +17,7 @@ from worker.core.features import FeatureCache, OnProgress, cached_features
 from worker.core.training.head import Head
 from worker.core.training.recipe import Recipe
 from worker.core.training.save import FORMAT, MANIFEST, ModelFolderError
+from worker.core.uncertainty import Laplace
 
 # Versions that share a backbone share it in memory too, for as long as one of them is in use.
 _backbones: WeakValueDictionary[str, Backbone] = WeakValueDictionary()
@@ -30,6 +31,7 @@ class Scorer:
     head: Head
     backbone: Backbone
     manifest: dict[str, Any]
+    laplace: Laplace | None = None
 
     @classmethod
     def load(cls, folder: Path) -> "Scorer":
@@ -41,6 +43,7 @@ class Scorer:
             recipe = Recipe.from_dict(manifest["recipe"])
             tensors = load_file(folder / manifest["head"])
             head = Head(tuple(manifest["outputs"]), tensors["weight"], tensors["bias"])
+            laplace = _laplace(folder, manifest)
             revision = manifest["feature_revision"]
             own = Backbone(folder, recipe.pooling, recipe.max_tokens, revision, manifest["weights_sha256"])
         except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -48,7 +51,7 @@ class Scorer:
         shared = _backbones.get(revision)
         if shared is None or not shared.is_loaded:
             _backbones[revision] = shared = own
-        return cls(recipe, head, shared, manifest)
+        return cls(recipe, head, shared, manifest, laplace)
 
     def score(
         self, pairs: Sequence[Texts], cache: FeatureCache, on_progress: OnProgress | None = None
@@ -56,5 +59,30 @@ class Scorer:
         """Return the reward of each (prompt, response), (n,); equal to the standard loader's within 1e-5."""
         if not pairs:
             return np.empty(0, dtype=np.float32)
-        features, _, _ = cached_features(self.backbone, cache, pairs, self.recipe.batch_tokens, on_progress)
-        return self.head.rewards(features)
+        return self.head.rewards(self.features(pairs, cache, on_progress))
+
+    def score_with_uncertainty(
+        self, pairs: Sequence[Texts], cache: FeatureCache, on_progress: OnProgress | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+        """Return the reward of each (prompt, response) and its standard deviation, both (n,).
+
+        None instead of deviations for a version that holds none.
+        """
+        if not pairs:
+            return np.empty(0, dtype=np.float32), None if self.laplace is None else np.empty(0)
+        features = self.features(pairs, cache, on_progress)
+        return self.head.rewards(features), None if self.laplace is None else self.laplace.std(features)
+
+    def features(
+        self, pairs: Sequence[Texts], cache: FeatureCache, on_progress: OnProgress | None = None
+    ) -> NDArray[np.float32]:
+        """Return what the head reads of each (prompt, response), (n, d)."""
+        return cached_features(self.backbone, cache, pairs, self.recipe.batch_tokens, on_progress)[0]
+
+
+def _laplace(folder: Path, manifest: dict[str, Any]) -> Laplace | None:
+    entry = manifest.get("uncertainty")
+    if not entry:
+        return None
+    tensors = load_file(folder / entry["file"])
+    return Laplace(tensors["centre"], tensors["factor"])

@@ -22,9 +22,13 @@ Row = dict[str, NDArray[np.int32]]
 
 @dataclass(frozen=True)
 class Measured:
-    """The raw reward of one input and how many tokens the model reads of it."""
+    """The raw reward of one input, its standard deviation, and how many tokens the model reads of it.
+
+    The deviation is None for a version that holds none, the tokens are 0 where they were not counted.
+    """
 
     reward: float
+    std: float | None
     tokens: int
 
 
@@ -57,7 +61,7 @@ class ServedFeatures(FeatureCache):
 
 
 def measure(scorer: Scorer, inputs: Sequence[Input], cache: FeatureCache, *, count: bool) -> list[Measured]:
-    """Return the rewards of inputs, in their order; with `count`, also their tokens (else 0). Raises InputError.
+    """Return what the model says of inputs, in their order. Raises InputError.
 
     A pair becomes tokens as in training. A text does as the standard loaders would have it: for a decoder it is
     tokenised as it stands; for an encoder it is read back into prompt and response where it shows them, and else is one
@@ -67,18 +71,24 @@ def measure(scorer: Scorer, inputs: Sequence[Input], cache: FeatureCache, *, cou
     pairs = {place: item for place, item in enumerate(resolved) if isinstance(item, Pair)}
     rows = {place: _row(scorer, item, place) for place, item in enumerate(resolved) if not isinstance(item, Pair)}
     rewards = np.empty(len(inputs), dtype=np.float32)
+    stds = np.full(len(inputs), np.nan)
     if pairs:
         texts = [(item.prompt, item.response) for item in pairs.values()]
-        rewards[list(pairs)] = scorer.score(texts, cache)
+        rewards[list(pairs)], spread = scorer.score_with_uncertainty(texts, cache)
+        stds[list(pairs)] = np.nan if spread is None else spread
     if rows:
         vectors = scorer.backbone.vectors(list(rows.values()), scorer.recipe.batch_tokens)
         rewards[list(rows)] = scorer.head.rewards(vectors)
+        stds[list(rows)] = np.nan if scorer.laplace is None else scorer.laplace.std(vectors)
     lengths = [0] * len(inputs)
     if count:
         counted = scorer.backbone.tokens([(item.prompt, item.response) for item in pairs.values()])
         for place, row in (*zip(pairs, counted, strict=True), *rows.items()):
             lengths[place] = len(row["input_ids"])
-    return [Measured(float(reward), tokens) for reward, tokens in zip(rewards, lengths, strict=True)]
+    return [
+        Measured(float(reward), None if np.isnan(std) else float(std), tokens)
+        for reward, std, tokens in zip(rewards, stds, lengths, strict=True)
+    ]
 
 
 def _resolved(scorer: Scorer, item: Input) -> Input:

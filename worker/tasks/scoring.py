@@ -17,7 +17,9 @@ from apps.signals.services import (
     order_queue,
     score_new_responses,
     store_signals,
+    store_spreads,
     unscored,
+    without_spread,
 )
 from worker.core.conversation import prompt_text
 from worker.tasks.running import Held, run_job
@@ -49,6 +51,7 @@ def _score(held: Held) -> None:
             store_signals(scorer=scorer, measured=measured)
         done, last = done + len(batch), batch[-1].pk
         held.progress(done, max(total, done), f"{done} responses scored")
+    _measure_spreads(held, scorer, model)
     order_queue(project=scorer.project)
     with storing(held.claim):
         freeze_statistics(scorer=scorer)
@@ -63,6 +66,25 @@ def _measure(model: "RewardScorer", responses: list[Response]) -> list[Measured]
         Measured(response.pk, float(reward), input_hash(response))
         for response, reward in zip(responses, rewards, strict=True)
     ]
+
+
+def _measure_spreads(held: Held, scorer: Scorer, model: "RewardScorer") -> None:
+    """Say how sure the model is of each waiting pair, where the project's order needs that and the model knows it."""
+    if model.laplace is None:
+        return
+    left = without_spread(scorer).select_related("prompt", "response_1", "response_2").order_by("id")
+    last = 0
+    while batch := list(left.filter(pk__gt=last)[: settings.SCORING_BATCH]):
+        texts = [
+            (prompt_text(pair.prompt.messages), response.text)
+            for pair in batch
+            for response in (pair.response_1, pair.response_2)
+        ]
+        features = model.features(texts, feature_cache())
+        spreads = model.laplace.margin_std(features[0::2] - features[1::2])
+        with storing(held.claim):
+            store_spreads(scorer=scorer, spreads=dict(zip([pair.pk for pair in batch], spreads.tolist(), strict=True)))
+        last = batch[-1].pk
 
 
 def feature_cache() -> "FeatureCache":

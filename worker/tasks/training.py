@@ -66,7 +66,7 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
     """Run the training to its end, passing on what it reports; return its last event."""
     saved: dict[str, Any] | None = None
     noted = 0.0
-    with _subprocess(folder) as (process, lines):
+    with training_process(folder) as (process, lines):
         held.on_lost = process.terminate  # a training that says nothing must not keep its gpu
         for line in lines:
             event = json.loads(line)
@@ -84,7 +84,7 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
                 case "step":
                     noted = time.monotonic()
                     held.progress(event["step"], event["total"], f"Step {event['step']}, loss {event['loss']:.4f}")
-            if event["event"] in {"step", "evaluation", "features"}:
+            if event["event"] in {"pairs", "step", "evaluation", "features"}:
                 with storing(held.claim):
                     _note(run, event)
         code = process.wait()
@@ -105,7 +105,7 @@ def _note(run: TrainingRun, event: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _subprocess(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+def training_process(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """Start the training; on the way out ask it to checkpoint, then make it stop."""
     with (folder / "train.log").open("ab") as log:
         process = subprocess.Popen(
@@ -134,12 +134,12 @@ def _subprocess(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[byte
 def _compare(run: TrainingRun, folder: Path, current: RewardModel, candidate: Path) -> dict[str, Any] | None:
     """Judge both versions on the held-out pairs that neither has ever seen; None when there are none."""
     from worker.core.evaluation import compare_folders  # loads torch, which this module's importers must not
-    from worker.core.pairs import read_pairs
+    from worker.core.pairs import decided, read_pairs
 
     start = run.recipe["initialisation"]
     pairs = [
         pair
-        for pair in read_pairs(folder / f"{VALIDATION}.jsonl")
+        for pair in decided(read_pairs(folder / f"{VALIDATION}.jsonl"))
         if never_trained_on(prompt_hash=pair.prompt_key, model=current, initialisation=start)
     ]
     return compare_folders(model_folder(current), candidate, pairs, feature_cache())

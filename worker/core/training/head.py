@@ -22,21 +22,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from worker.core import losses
 from worker.core.files import write_bytes
 from worker.core.metrics import log_loss, pair_accuracy
-from worker.core.training.recipe import Recipe
+from worker.core.training.objective import REWARD, Labels, TrainingError, batch_loss, outputs_of
+from worker.core.training.recipe import HELPFULNESS, Recipe
+from worker.core.uncertainty import Laplace, information, laplace
 
-REWARD = "reward"
-HELPFULNESS = "helpfulness"
 EVALUATIONS = 20
 STEP_REPORTS = 100
 
 Report = Callable[[dict[str, Any]], None]
-
-
-class TrainingError(Exception):
-    """Training cannot start or go on; the message says why."""
 
 
 class Interrupted(Exception):
@@ -73,21 +68,12 @@ class Head:
 
 
 @dataclass(frozen=True)
-class LabeledFeatures:
-    """Pairs as arrays: `features` (u, d) of distinct responses; `first`, `second` (n,) index them.
-
-    `ratings` is (n, 2, k), NaN where unrated, with the names of the k `attributes`.
-    """
+class LabeledFeatures(Labels):
+    """Labels with `features` (u, d) of the distinct responses; `first` and `second` (n,) index them."""
 
     features: NDArray[np.float32]
     first: NDArray[np.int64]
     second: NDArray[np.int64]
-    preference: NDArray[np.int64]
-    ratings: NDArray[np.float32]
-    attributes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.preference)
 
 
 @contextmanager
@@ -120,7 +106,7 @@ def train_head(
     """
     if not len(train):
         raise TrainingError("There is no labeled pair to train on.")
-    outputs = _outputs(recipe, train)
+    outputs = outputs_of(recipe, train)
     centre, scale = _scaling(train.features)
     inputs = torch.from_numpy((train.features - centre) / scale)
     held_out = None if validation is None else torch.from_numpy((validation.features - centre) / scale)
@@ -147,7 +133,7 @@ def train_head(
             group["lr"] = recipe.learning_rate * (1 - step / total)
         rewards_1 = inputs[train.first[rows]] @ weight.T + bias
         rewards_2 = inputs[train.second[rows]] @ weight.T + bias
-        loss = _loss(recipe, outputs, rewards_1, rewards_2, train, rows)
+        loss = batch_loss(recipe, outputs, rewards_1, rewards_2, train, rows)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"The loss is {loss.item()} at step {step + 1}; lower the learning rate or check the labels."
@@ -179,17 +165,6 @@ def train_head(
     return dataclasses.replace(head, bias=np.zeros_like(head.bias)) if recipe.pooling == "last" else head
 
 
-def _outputs(recipe: Recipe, train: LabeledFeatures) -> tuple[str, ...]:
-    """Return what the head predicts: one reward, or for regression each attribute that somebody rated."""
-    if recipe.objective != "regression":
-        return (REWARD,)
-    rated = [not np.isnan(train.ratings[:, :, column]).all() for column in range(len(train.attributes))]
-    outputs = tuple(name for name, is_rated in zip(train.attributes, rated, strict=True) if is_rated)
-    if not outputs:
-        raise TrainingError("The objective is regression, but no training pair has ratings.")
-    return outputs
-
-
 def _scaling(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return centre and scale (d,) that give training responses mean 0 and a mean squared norm of 1.
 
@@ -199,6 +174,61 @@ def _scaling(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
     spread[spread < 1e-6 * max(spread.max(), 1e-6)] = 1.0  # a constant feature says nothing; do not divide by its noise
     scale = spread * math.sqrt(features.shape[1])
     return features.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
+
+
+def laplace_of(recipe: Recipe, head: Head, train: LabeledFeatures, initial: Head | None) -> Laplace | None:
+    """Return how sure the exported reward of a trained head is; None where nothing bounds it (no weight decay).
+
+    The curvature is that of the objective at the trained weights, before extrapolation. A regression's rewards are
+    normal with the variance of its residuals.
+    """
+    if recipe.weight_decay == 0 or recipe.extrapolation == 0:
+        return None
+    centre, scale = _scaling(train.features)
+    inputs = (train.features - centre) / scale
+    optimum = head.rewards(train.features).astype(np.float64)
+    if recipe.extrapolation != 1 and initial is not None:
+        start = initial.rewards(train.features)
+        optimum = start + (optimum - start) / recipe.extrapolation
+    if recipe.objective == "regression":
+        hessian = _regression_hessian(recipe, head, train, inputs)
+    else:
+        curvature = _curvature(recipe, optimum[train.first] - optimum[train.second], train)
+        hessian = information(inputs, train.first, train.second, curvature)
+        hessian += len(train) * recipe.weight_decay * np.eye(len(hessian))
+    return laplace(hessian, centre.astype(np.float64), scale.astype(np.float64), recipe.extrapolation)
+
+
+def _curvature(recipe: Recipe, gaps: NDArray[np.float64], train: LabeledFeatures) -> NDArray[np.float64]:
+    """Return the second derivative of each pair's loss in its gap r_1 - r_2, (n,); where it is negative, 0."""
+    gap = torch.from_numpy(gaps).requires_grad_()
+    rows, outputs = np.arange(len(train)), (REWARD,)
+    loss = len(train) * batch_loss(recipe, outputs, gap.unsqueeze(1), torch.zeros_like(gap).unsqueeze(1), train, rows)
+    (slope,) = torch.autograd.grad(loss, gap, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), gap)
+    return np.asarray(curvature.clamp(min=0).numpy(), dtype=np.float64)
+
+
+def _regression_hessian(
+    recipe: Recipe, head: Head, train: LabeledFeatures, inputs: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return the Hessian (d, d) of the exported attribute; of several, of one that stands for their mean.
+
+    The mean loss over all N rated cells and the decay make -log posterior = (sum of squares + N decay/2 |w|^2) / 2 s^2.
+    """
+    columns = [train.attributes.index(output) for output in head.outputs]
+    cells = int((~np.isnan(train.ratings[:, :, columns])).sum())
+    exported = [HELPFULNESS] if HELPFULNESS in head.outputs else list(head.outputs)
+    inverse = np.zeros((inputs.shape[1], inputs.shape[1]))
+    for output in exported:
+        row, target = head.outputs.index(output), train.ratings[:, :, train.attributes.index(output)].T.ravel()
+        rated, sides = ~np.isnan(target), np.concatenate([train.first, train.second])
+        x = inputs[sides[rated]].astype(np.float64)
+        predicted = train.features[sides[rated]].astype(np.float64) @ head.weight[row] + head.bias[row]
+        variance = max(float(np.square(predicted - target[rated]).mean()), 1e-12)
+        hessian = (x.T @ x + cells * recipe.weight_decay / 2 * np.eye(x.shape[1])) / variance
+        inverse += np.linalg.inv(hessian) / len(exported) ** 2
+    return np.asarray(np.linalg.inv(inverse))
 
 
 def _start(
@@ -235,30 +265,6 @@ def _start(
 def _epoch_order(seed: int, epoch: int, pairs: int) -> NDArray[np.int64]:
     """Return the order of the pairs in an epoch: a function of seed and epoch, so a step number says all."""
     return np.random.default_rng([seed, epoch]).permutation(pairs)
-
-
-def _loss(
-    recipe: Recipe,
-    outputs: tuple[str, ...],
-    rewards_1: Tensor,
-    rewards_2: Tensor,
-    train: LabeledFeatures,
-    rows: NDArray[np.int64],
-) -> Tensor:
-    """Return the recipe's loss of a batch from both sides' outputs (b, k)."""
-    if recipe.objective == "regression":
-        columns = [train.attributes.index(output) for output in outputs]
-        target = torch.from_numpy(train.ratings[rows][:, :, columns])
-        return losses.masked_regression_loss(torch.stack([rewards_1, rewards_2], dim=1), target, ~target.isnan())
-    preference = torch.from_numpy(train.preference[rows])
-    chosen = torch.where(preference > 0, rewards_2[:, 0], rewards_1[:, 0])
-    rejected = torch.where(preference > 0, rewards_1[:, 0], rewards_2[:, 0])
-    strength = torch.tensor([recipe.strength_map[abs(int(value))] for value in train.preference[rows]])
-    if recipe.objective == "bradley_terry":
-        return losses.bradley_terry_loss(chosen, rejected)
-    if recipe.objective == "margin_bradley_terry":
-        return losses.margin_bradley_terry_loss(chosen, rejected, strength)
-    return losses.scaled_bradley_terry_loss(chosen, rejected, strength)
 
 
 def _held_out(

