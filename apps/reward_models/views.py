@@ -157,6 +157,7 @@ def _page(
         "search_form": SearchForm(),
         "labels": trainable_labels(project),
         "min_labels": MIN_LABELS,
+        "rewards_address": request.build_absolute_uri(f"/rm/{project.slug}") if current_model(project) else None,
         "policy_form": policy_form or PolicyForm(instance=_policy_of(project)),
         "queue_form": queue_form or QueueForm(instance=project),
     }

@@ -1,5 +1,6 @@
 """Scoring over REST, from the caller to the model in the reward server's memory and back, in every dialect."""
 
+import base64
 import json
 import os
 import subprocess
@@ -247,6 +248,21 @@ def test_managers_and_researchers_of_the_project_get_in_and_nobody_else(
     model.state = "retired"
     model.save()
     assert "no promoted" in problem(api.post("rm/tides/classify", {"input": "x"}), 409)["detail"]
+
+
+def test_where_a_client_takes_an_address_only_the_token_is_its_password(make_model, api):
+    make_model()
+    key = api.headers["Authorization"].removeprefix("Token ")
+
+    def status(path, credentials):
+        basic = base64.b64encode(credentials.encode()).decode()
+        headers = {"Authorization": f"Basic {basic}"}
+        return Client(headers=headers).post(path, {}, content_type="application/json").status_code
+
+    assert status("/rm/tides/get_reward", f"token:{key}") == 422
+    assert status("/rm/tides/get_reward", "token:guess") == 401
+    assert status("/rm/tides/get_reward", "token") == 401
+    assert status("/api/v1/reward-models/1/score/", f"token:{key}") == 401
 
 
 def test_a_browser_needs_its_csrf_token(make_model, researcher):
