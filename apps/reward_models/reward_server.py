@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 2.0
-TURN_SECONDS = 2.0
+TURN_SECONDS = 5.0
 KEEP_SECONDS = 30.0
 HEALTH_SECONDS = 1.0
 HOW_TO_START = gettext_lazy(
@@ -144,18 +145,54 @@ def _pool(address: str) -> tuple[httpcore.ConnectionPool, str]:
     return pool, "http://reward-server" if path else address.rstrip("/")
 
 
+class Turns:
+    """So many threads at a time, the others in the order of their coming.
+
+    A semaphore of the standard library is not fair: threads that come back at once would take the turn of one that
+    waits, for as long as they go on.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._free = number
+        self._line: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
+
+    def take(self, seconds: float) -> bool:
+        """Wait for a turn; return whether it came in time."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            mine = threading.Event()
+            self._line.append(mine)
+        if mine.wait(seconds):
+            return True
+        with self._lock:
+            if not mine.is_set():
+                self._line.remove(mine)
+            return mine.is_set()  # it came in the last moment
+
+    def give_back(self) -> None:
+        """Hand the turn to whoever waits longest."""
+        with self._lock:
+            if self._line:
+                self._line.popleft().set()
+            else:
+                self._free += 1
+
+
 @lru_cache(maxsize=4)
-def _turns(number: int) -> threading.BoundedSemaphore:
-    return threading.BoundedSemaphore(number)
+def _turns(number: int) -> Turns:
+    return Turns(number)
 
 
 @contextmanager
 def _turn() -> Iterator[None]:
     """Take one of the threads that may wait for rewards, so that pages always find one that does not."""
     turns = _turns(settings.REWARD_REQUESTS)
-    if not turns.acquire(timeout=TURN_SECONDS):
+    if not turns.take(TURN_SECONDS):
         raise RewardServerDown(_("Too many requests for rewards are waiting in this process; ask again."), 1)
     try:
         yield
     finally:
-        turns.release()
+        turns.give_back()

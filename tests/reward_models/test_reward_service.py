@@ -18,7 +18,7 @@ from django.test import Client
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from apps.reward_models.reward_server import _pool, ask, server_token
+from apps.reward_models.reward_server import Turns, _pool, ask, server_token
 from apps.reward_models.serving_urls import POSTS, VIEWS
 from apps.signals.models import Signal
 from apps.signals.services import freeze_statistics
@@ -357,6 +357,27 @@ def test_requests_of_many_callers_share_batches(make_model, reward_server, trans
         got = [each.result(20) for each in asked]
     assert got == pytest.approx([expected[number % len(PAIRS)] for number in range(200)], abs=1e-5)
     assert reward_server.batcher.batches - before < 150
+
+
+def test_turns_go_in_the_order_of_coming():
+    turns, seen = Turns(1), []
+    assert turns.take(0)
+    assert not turns.take(0.01)
+
+    def wait(number):
+        assert turns.take(5)
+        seen.append(number)
+        turns.give_back()
+
+    threads = [threading.Thread(target=wait, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.02)
+    turns.give_back()
+    for thread in threads:
+        thread.join(5)
+    assert seen == [0, 1, 2]
+    assert turns.take(0)
 
 
 def _ask_directly(model, number):
