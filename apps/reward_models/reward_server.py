@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 2.0
-TURN_SECONDS = 5.0
+TURN_SECONDS = 10.0
 KEEP_SECONDS = 30.0
 HEALTH_SECONDS = 1.0
 HOW_TO_START = gettext_lazy(
