@@ -64,10 +64,10 @@ def serving(address: str, cache: Path, limits: Limits) -> Iterator[RewardServer]
 @pytest.fixture
 def reward_server(settings: Any, tmp_path: Path) -> Iterator[RewardServer]:
     """Run the reward server where the web process of this test looks for it."""
-    settings.REWARD_SERVER_URL = f"unix:{tmp_path / 'rewards.sock'}"
-    with serving(settings.REWARD_SERVER_URL, tmp_path / "cache.sqlite3", Limits()) as server:
+    settings.REWARD_SERVER_URL = address = f"unix:{tmp_path / 'rewards.sock'}"
+    with serving(address, tmp_path / "cache.sqlite3", Limits()) as server:
         yield server
-    _pool(settings.REWARD_SERVER_URL)[0].close()
+    _pool(address)[0].close()
 
 
 @pytest.fixture

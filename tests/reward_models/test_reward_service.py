@@ -309,6 +309,7 @@ def test_a_server_of_its_own_process_that_is_killed_while_it_scores_is_503(api, 
         assert score(api, model, items()).status_code == 200
         with pytest.raises(ServeError, match="already"):
             listening(address)
+    _pool(address)[0].close()
 
 
 def test_too_much_at_once_is_503_and_who_leaves_frees_the_place(api, make_model, settings, tmp_path, reward_server):
