@@ -51,6 +51,7 @@ bench:
 	.venv/bin/python -m benchmarks.queue
 	.venv/bin/python -m benchmarks.pages
 	.venv/bin/python -m benchmarks.webhooks
+	.venv/bin/python -m benchmarks.serving
 	.venv/bin/python -m benchmarks.quality
 	.venv/bin/python -m benchmarks.exports
 	.venv/bin/python -m benchmarks.training

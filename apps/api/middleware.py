@@ -15,7 +15,7 @@ from apps.core.entity_tags import etag_of
 from apps.core.errors import AppError
 from apps.core.selection import selected_fields
 
-PREFIX = "/api/"
+PREFIXES = ("/api/", "/rm/")
 VARY = ("Authorization", "Cookie", "Accept")
 SAFE = frozenset({"GET", "HEAD"})
 
@@ -35,7 +35,7 @@ class ApiMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer a request of the API; pass all others on."""
-        if not request.path_info.startswith(PREFIX):
+        if not request.path_info.startswith(PREFIXES):
             return self.get_response(request)
         try:
             response = self._answer(request)

@@ -16,6 +16,7 @@ from apps.projects import api_views as projects
 from apps.quality import api_views as quality
 from apps.reward_models import api_views as reward_models
 from apps.reward_models import search_api_views as searches
+from apps.reward_models import serving_api_views as serving
 from apps.signals import api_views as signals
 from apps.webhooks import api_views as webhooks
 
@@ -69,6 +70,7 @@ urlpatterns = [
     path("reward-models/<str:id>/", reward_models.RewardModelDetail.as_view()),
     path("reward-models/<str:id>/promote/", reward_models.RewardModelPromote.as_view()),
     path("reward-models/<str:id>/archive/", reward_models.RewardModelArchive.as_view()),
+    path("reward-models/<str:id>/score/", serving.RewardModelScore.as_view()),
     path(f"{PROJECT}/jobs/", jobs.ProjectJobList.as_view()),
     path("jobs/<str:id>/", jobs.JobDetail.as_view()),
     path("jobs/<str:id>/cancel/", jobs.JobCancel.as_view()),

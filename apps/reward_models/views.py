@@ -150,14 +150,17 @@ def _page(
     project = membership.project
     runs = TrainingRun.objects.filter(project=project).select_related("job", "reward_model", "created_by")
     versions = RewardModel.objects.filter(project=project).select_related("parent", "snapshot", "training_run")
+    newest_first = list(versions.order_by("-version"))
+    serves = any(model.state == RewardModel.State.CURRENT for model in newest_first)
     context: dict[str, Any] = {
         "membership": membership,
-        "versions": versions.order_by("-version"),
+        "versions": newest_first,
         "runs": runs.defer("history").order_by("-id")[:RUNS_SHOWN],
         "searches": _searches(project),
         "search_form": SearchForm(),
         "labels": trainable_labels(project),
         "min_labels": MIN_LABELS,
+        "rewards_address": request.build_absolute_uri(f"/rm/{project.slug}") if serves else None,
         "policy_form": policy_form or PolicyForm(instance=_policy_of(project)),
         "queue_form": queue_form or QueueForm(instance=project),
     }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -30,7 +30,9 @@ from apps.signals.serializers import (
     SignalSerializer,
 )
 from worker.core.lengths import UNITS
+from worker.core.shaping import SHAPERS
 
+SHAPING = OpenApiParameter("shaping", str, enum=list(SHAPERS), description="How raw values are shaped.")
 SEES_COMPARISONS = (Role.MANAGER, Role.REVIEWER, Role.RESEARCHER)
 
 
@@ -153,6 +155,11 @@ class SignalList(ListView):
     shaped: dict[int, float] = {}
     filters = {"scorer": Filter("scorer_id", is_id=True), "response": Filter("response_id", is_id=True)}
 
+    @extend_schema(parameters=[SHAPING])
+    def get(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """Return a page of signals; `shaping` adds that form of each."""
+        return super().get(request, *args, **kwargs)
+
     def get_queryset(self) -> QuerySet[Signal]:
         """Return the signals with their scorers, and with the prompts of their responses."""
         project = get_project(self.request.user, self.kwargs["slug"], *SEES_RESULTS)
@@ -168,8 +175,10 @@ class SignalList(ListView):
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """Add the shaped values of the page."""
-        return {**super().get_serializer_context(), "shaped": self.shaped}
+        """Add the shaped values of the page, and the shape that was asked for."""
+        context = {**super().get_serializer_context(), "shaped": self.shaped}
+        name = self.request.query_params.get("shaping")
+        return {**context, "shaper": services.shaper_named(name)} if name else context
 
 
 def _why_not(kind: str) -> str:

@@ -24,6 +24,11 @@ class Scorer(Created):
         default=dict,
         help_text="For a reward model: its folder in the artifact storage and its files. For a length: its unit.",
     )
+    statistics = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="What its values on the project's responses added up to when it had first scored them all; frozen.",
+    )
     orders_queue = models.BooleanField(default=False, help_text="Its margins order the queue; one scorer per project.")
 
     class Meta:

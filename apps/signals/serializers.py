@@ -10,8 +10,10 @@ from apps.labeling.models import QueueItem
 from apps.labeling.serializers import MessageSerializer
 from apps.prompts.models import Comparison
 from apps.signals.models import Scorer, Signal
+from apps.signals.services import shaped_value
 from worker.core.consensus import Status
 from worker.core.lengths import UNITS
+from worker.core.shaping import Needs, Shaper
 
 
 class ConsensusSerializer(serializers.Serializer[Any]):
@@ -108,6 +110,19 @@ class ComparisonDetailSerializer(ComparisonSerializer):
         return ResponseSerializer([comparison.response_1, comparison.response_2], many=True).data
 
 
+class ScorerStatisticsSerializer(serializers.Serializer[Any]):
+    """What a scorer's values added up to when they were frozen; shaped rewards are made with these."""
+
+    n = serializers.IntegerField()
+    mean = serializers.FloatField()
+    std = serializers.FloatField(help_text="Of the population.")
+    minimum = serializers.FloatField()
+    maximum = serializers.FloatField()
+    over = serializers.CharField(help_text="Over which responses.")
+    scorer = serializers.CharField()
+    frozen_at = serializers.DateTimeField()
+
+
 class ScorerSerializer(serializers.Serializer[Scorer]):
     """A source of signals."""
 
@@ -116,6 +131,7 @@ class ScorerSerializer(serializers.Serializer[Scorer]):
     kind = serializers.ChoiceField(choices=Scorer.Kind.choices)
     unit = serializers.CharField(source="config.unit", default=None, allow_null=True, help_text="Of a length.")
     orders_queue = serializers.BooleanField()
+    statistics = ScorerStatisticsSerializer(allow_null=True, help_text="Frozen; null until it has scored everything.")
     created_at = serializers.DateTimeField()
 
 
@@ -134,6 +150,12 @@ class ShapedSerializer(serializers.Serializer[Any]):
         allow_null=True,
         help_text="From 0 to 1: how likely it beats another scored response to the same prompt; null if it is alone.",
     )
+    shaping = serializers.CharField(required=False, help_text="The shape that was asked for, and below its value.")
+    value = serializers.FloatField(
+        required=False,
+        allow_null=True,
+        help_text="Null where the scorer has no statistics, or the response no reference.",
+    )
 
 
 class SignalSerializer(serializers.Serializer[Signal]):
@@ -149,6 +171,11 @@ class SignalSerializer(serializers.Serializer[Signal]):
     created_at = serializers.DateTimeField()
 
     @extend_schema_field(ShapedSerializer)
-    def get_shaped(self, signal: Signal) -> dict[str, float | None]:
+    def get_shaped(self, signal: Signal) -> dict[str, Any]:
         """Return the shaped values."""
-        return {"preference_as_reward": self.context.get("shaped", {}).get(signal.pk)}
+        likely = self.context.get("shaped", {}).get(signal.pk)
+        shaper: Shaper | None = self.context.get("shaper")
+        if shaper is None:
+            return {"preference_as_reward": likely}
+        value = likely if shaper.needs is Needs.REFERENCES else shaped_value(signal, shaper)
+        return {"preference_as_reward": likely, "shaping": shaper.name, "value": value}

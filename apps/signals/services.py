@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Avg, Count, Exists, Max, Min, OuterRef, QuerySet, StdDev
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
@@ -19,7 +20,7 @@ from apps.prompts.models import Comparison, Response
 from apps.signals.acquisition import ACQUISITIONS
 from apps.signals.models import MarginSpread, Scorer, Signal
 from worker.core.conversation import content_hash, prompt_text
-from worker.core.shaping import preference_as_reward
+from worker.core.shaping import Needs, Shaper, Statistics, find_shaper, preference_as_reward
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,25 @@ def create_length_scorer(*, project: Project, unit: str, name: str, created_by: 
     return scorer
 
 
+def shaper_named(name: str) -> Shaper:
+    """Return a shaper by its name; raise InvalidInput that lists them."""
+    try:
+        return find_shaper(name)
+    except ValueError as error:
+        raise InvalidInput(str(error), [FieldError("/shaping", str(error))]) from error
+
+
+def shaped_value(signal: Signal, shaper: Shaper) -> float | None:
+    """Return a signal in a shape that needs no references; None where its scorer's statistics do not give one."""
+    frozen = signal.scorer.statistics
+    if shaper.needs is Needs.STATISTICS and frozen is None:
+        return None
+    try:
+        return shaper.shape(signal.value, Statistics.from_dict(frozen) if frozen else None, ())
+    except ValueError:
+        return None
+
+
 def run_scorer(*, scorer: Scorer, created_by: User | None = None) -> Job:
     """Start a job that scores every response the scorer has not scored yet."""
     return enqueue(
@@ -102,6 +122,27 @@ def store_signals(*, scorer: Scorer, measured: Sequence[Measured]) -> None:
         ignore_conflicts=True,
         batch_size=1000,
     )
+
+
+def freeze_statistics(*, scorer: Scorer) -> None:
+    """Keep what the scorer's values add up to, once: shaped rewards must not move when more responses come in.
+
+    With fewer than two values there is nothing to keep yet.
+    """
+    measured = scorer.signals.aggregate(
+        n=Count("id"), mean=Avg("value"), std=StdDev("value"), minimum=Min("value"), maximum=Max("value")
+    )
+    try:
+        statistics = Statistics(**measured)
+    except (TypeError, ValueError):
+        return
+    frozen = {
+        **statistics.to_dict(),
+        "over": "responses of the project",
+        "scorer": str(scorer.pk),
+        "frozen_at": timezone.now().isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+    Scorer.objects.filter(pk=scorer.pk, statistics__isnull=True).update(statistics=frozen)
 
 
 def without_spread(scorer: Scorer) -> QuerySet[Comparison]:

@@ -10,6 +10,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from apps.jobs.services import note_worker
+from apps.reward_models.reward_server import HOW_TO_START
 
 QUICK_SECONDS = 2.5
 
@@ -34,7 +35,8 @@ def test_health_is_only_read(path):
 
 
 @pytest.mark.django_db
-def test_readyz_names_every_check_and_the_workers():
+def test_readyz_names_every_check_and_the_workers(settings, tmp_path):
+    settings.REWARD_SERVER_URL = f"unix:{tmp_path / 'nobody.sock'}"
     fine = {"ok": True, "detail": None}
     assert ready() == (
         200,
@@ -45,6 +47,7 @@ def test_readyz_names_every_check_and_the_workers():
                 "broker": fine,
                 "migrations": fine,
                 "workers": {"cpu": False, "gpu": False},
+                "reward_server": {"ok": False, "detail": str(HOW_TO_START)},
             },
         },
     )

@@ -49,7 +49,8 @@ ALL, RESULTS, OVERSEES, LABELS_SEEN = Case("mras"), Case("ms"), Case("mr"), Case
 MANAGER, HOLDER, OWN = Case("m"), Case("a", others=404), Case("mras", scope="admin")
 POWER = Case("m", scope="admin")
 NOBODY = Case("", others=404, scope="admin")
-"""The world's assignment is the annotator's, and its token is Otto's."""
+ASKED = Case("ms", scope="read")
+"""The world's assignment is the annotator's, and its token is Otto's; to ask for rewards is to read."""
 P = "projects/<slug:slug>/"
 CASES: dict[str, dict[str, Case]] = {
     "schema/": {"GET": ALL},
@@ -97,6 +98,7 @@ CASES: dict[str, dict[str, Case]] = {
     "reward-models/<str:id>/": {"GET": RESULTS},
     "reward-models/<str:id>/promote/": {"POST": MANAGER},
     "reward-models/<str:id>/archive/": {"GET": RESULTS},
+    "reward-models/<str:id>/score/": {"POST": ASKED},
     f"{P}quality/": {"GET": RESULTS},
     f"{P}webhooks/": {"GET": MANAGER, "POST": POWER},
     f"{P}webhooks/<str:id>/": {"GET": MANAGER, "PATCH": POWER, "DELETE": MANAGER},
@@ -222,7 +224,9 @@ def test_a_reading_token_writes_nowhere(request, world, person):
         for method, case in CASES[route].items() if route not in PUBLIC else ():
             with undone():
                 status = api.call(method, address(route, world), {}, headers=TUS).status_code
-            if method not in SAFE or case.scope == "admin":
+            if case.scope == "read":
+                assert status == (422 if case.allows(person) else case.others), (method, route)
+            elif method not in SAFE or case.scope == "admin":
                 assert status == 403, (method, route)
             else:
                 got_in = 204 if method == "OPTIONS" else 200

@@ -127,25 +127,41 @@ class Backbone:
         all its responses. What is left after a batch falls into the same batches again, so a pass that was
         interrupted and continued gives the same bits as one that was not.
         """
+        return self.vectors(self.tokens(pairs), batch_tokens, on_batch, prompts=[prompt for prompt, _ in pairs])
+
+    def tokens(self, pairs: Sequence[Texts]) -> list[Tokens]:
+        """Return the model inputs of each (prompt, response), unpadded."""
+        return tokenise(self.tokenizer, pairs, self.pooling, self.max_tokens)
+
+    def vectors(
+        self,
+        tokens: Sequence[Tokens],
+        batch_tokens: int = 8192,
+        on_batch: OnBatch | None = None,
+        *,
+        prompts: Sequence[str] | None = None,
+    ) -> Features:
+        """Return one vector per row of model inputs, (n, d), in batches as `features` makes them.
+
+        Rows of the same prompt may share what they begin with; without `prompts` none do.
+        """
         import torch
 
         from worker.core.forward import first_position, row_tokens, vectors
 
-        tokens = tokenise(self.tokenizer, pairs, self.pooling, self.max_tokens)
-        result: Features = np.empty((len(pairs), 0), dtype=np.float32)
-        if not pairs:
+        result: Features = np.empty((len(tokens), 0), dtype=np.float32)
+        if not tokens:
             return result
         model, causal = self.model, self.pooling == "last"
-        budget = row_tokens(batch_tokens, model.device)
-        prompts = [prompt for prompt, _ in pairs]
-        for groups in batches_of_groups(tokens, prompts, budget, share=causal, limit=batch_tokens):
+        budget, share = row_tokens(batch_tokens, model.device), causal and prompts is not None
+        for groups in batches_of_groups(tokens, prompts or (), budget, share=share, limit=batch_tokens):
             row = row_of(tokens, groups, causal=causal, first_position=first_position(model))
             with torch.inference_mode():
                 found: Features = vectors(model, row, self.pooling).float().cpu().numpy()
             if not np.isfinite(found).all():
                 raise BackboneError("The backbone gave a vector that is not finite; its weights may be damaged.")
             if result.shape[1] == 0:
-                result = np.empty((len(pairs), found.shape[1]), dtype=np.float32)
+                result = np.empty((len(tokens), found.shape[1]), dtype=np.float32)
             rows = list(row.texts)
             result[rows] = found
             if on_batch is not None:

@@ -13,6 +13,7 @@ from apps.prompts.models import Response
 from apps.signals.models import Scorer
 from apps.signals.services import (
     Measured,
+    freeze_statistics,
     input_hash,
     order_queue,
     score_new_responses,
@@ -57,6 +58,7 @@ def _score(held: Held) -> None:
         _measure_spreads(held, scorer)
     order_queue(project=scorer.project)
     with storing(held.claim):
+        freeze_statistics(scorer=scorer)
         succeed(held.claim, result={"scored": done - before, "signals": done})
     score_new_responses(project=scorer.project)  # what an import brought since this job looked last
 

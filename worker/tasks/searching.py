@@ -57,7 +57,7 @@ def _try(
     if not (folder / "settings.json").exists():
         write_inputs(project=search.project, recipe=recipe, snapshot=search.snapshot, folder=folder)
     said: dict[str, Any] = {}
-    with training_process(recipe, folder) as (process, lines):
+    with training_process(folder) as (process, lines):
 
         def stop() -> None:
             over.set()

@@ -1,0 +1,429 @@
+"""Scoring over REST, from the caller to the model in the reward server's memory and back, in every dialect."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpcore
+import numpy as np
+import pytest
+import torch
+from django.test import Client
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from apps.reward_models.reward_server import Turns, _pool, ask, server_token
+from apps.reward_models.serving_urls import POSTS, VIEWS
+from apps.signals.models import Signal
+from apps.signals.services import freeze_statistics
+from tests.api.conftest import Api, pointers, problem
+from tests.core.conftest import WORDS
+from tests.factories import MembershipFactory, ProjectFactory, PromptFactory, ResponseFactory
+from tests.reward_models.conftest import serving
+from worker.core.batching import Limits
+from worker.core.reward_inputs import Pair
+from worker.reward_server import Version
+from worker.serve import ServeError, listening
+
+pytestmark = pytest.mark.django_db
+ROOT = Path(__file__).resolve().parents[2]
+LONG = " ".join(WORDS * 4)
+PAIRS = [("why is the tide", "good clear"), ("how", "bad"), (LONG, "the moon"), ("what is", LONG), ("why", "")]
+
+
+class Rm(Api):
+    """A person at the reward service."""
+
+    def post(self, path, body=None, **options):
+        """POST to an address below the root."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.client.generic("POST", f"/{path}", content, content_type="application/json", **options)
+
+
+def items(pairs=PAIRS, **more):
+    asked = [{"messages": [{"role": "user", "content": prompt}], "response": response} for prompt, response in pairs]
+    return {"items": asked, **more}
+
+
+def score(api, model, body):
+    return api.post(f"api/v1/reward-models/{model.pk}/score/", body)
+
+
+@pytest.fixture
+def api(researcher):
+    """A researcher whose token may only read."""
+    return Rm(researcher, scope="read")
+
+
+# --- The same rewards everywhere ---
+
+
+def test_a_classifier_of_the_exported_folder_says_the_same(api, make_model, model_folders, reward_server):
+    model = make_model("pooler")
+    tokenizer = AutoTokenizer.from_pretrained(model_folders["pooler"])
+    theirs = AutoModelForSequenceClassification.from_pretrained(model_folders["pooler"]).eval()
+    with torch.inference_mode():
+        inputs = [tokenizer([p], [r], truncation=True, return_tensors="pt") for p, r in PAIRS]
+        expected = [float(theirs(**each).logits[0, 0]) for each in inputs]
+        alone = float(theirs(**tokenizer("good clear moon", return_tensors="pt")).logits[0, 0])
+    reply = score(api, model, items())
+    assert reply.json()["rewards"] == pytest.approx(expected, abs=1e-5)
+    assert (reply.json()["model"], reply.json()["shaping"]) == (str(model.pk), "none")
+    assert np.ptp(expected) > 0.1
+    # One segment, as vLLM and TEI would read it from that folder.
+    (row,) = api.post("rm/tides/classify", {"input": ["good clear moon"]}).json()["data"]
+    assert row["probs"] == pytest.approx([alone], abs=1e-5)
+
+
+def test_a_decoder_of_the_exported_folder_says_the_same_of_messages_texts_and_ids(
+    api, make_model, model_folders, reward_server
+):
+    model = make_model("last")
+    tokenizer = AutoTokenizer.from_pretrained(model_folders["last"])
+    theirs = AutoModelForSequenceClassification.from_pretrained(model_folders["last"]).eval()
+    chats = [[{"role": "user", "content": p}, {"role": "assistant", "content": r}] for p, r in PAIRS]
+    settings = {"truncation": True, "max_length": 48, "return_dict": True, "return_tensors": "pt"}
+    with torch.inference_mode():
+        expected = [float(theirs(**tokenizer.apply_chat_template(chat, **settings)).logits[0, 0]) for chat in chats]
+    assert score(api, model, items()).json()["rewards"] == pytest.approx(expected, abs=1e-5)
+    texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
+    said = api.post("rm/tides/get_reward", {"query": texts, "prompts": [""] * 5}).json()
+    assert said["rewards"] == pytest.approx(expected, abs=1e-5)
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    said = api.post("rm/tides/pooling", {"input": ids}).json()
+    assert [row["data"][0] for row in said["data"]] == pytest.approx(expected, abs=1e-5)
+    assert said["usage"]["prompt_tokens"] == sum(min(48, len(each)) for each in ids)
+    assert pointers(api.post("rm/tides/pooling", {"input": [[1], [5, 10**6]]})) == ["/input/1"]
+    assert pointers(api.post("rm/tides/classify", {"input": ["a", ""]})) == ["/input/1"]
+
+
+def test_sentence_transformers_and_every_dialect_say_the_same(api, make_model, model_folders, reward_server):
+    model = make_model("mean")
+    theirs = SentenceTransformer(str(model_folders["mean"])).encode([list(pair) for pair in PAIRS])[:, 0]
+    rewards = score(api, model, items()).json()["rewards"]
+    assert rewards == pytest.approx(theirs.tolist(), abs=1e-5)
+
+    prompts, responses = zip(*PAIRS, strict=True)
+    chat = [{"role": "user", "content": prompts[0]}, {"role": "assistant", "content": responses[0]}]
+    templated = f"<|im_start|>user\n{prompts[0]}<|im_end|>\n<|im_start|>assistant\n{responses[0]}<|im_end|>\n"
+    rollout = {
+        "responses_create_params": {"input": prompts[0]},
+        "response": {"output": [{"type": "message", "content": [{"type": "output_text", "text": responses[0]}]}]},
+    }
+
+    def said(path, body):
+        reply = api.post(f"rm/tides/{path}", body)
+        assert reply.status_code == 200, reply.content
+        assert reply.headers["X-Reward-Model"] == str(model.pk)
+        return reply.json()
+
+    first, every = pytest.approx(rewards[0], abs=1e-5), pytest.approx(rewards, abs=1e-5)
+    together = [prompt + response for prompt, response in PAIRS]
+    assert said("get_reward", {"query": together, "prompts": prompts})["rewards"] == every
+    assert said("get_reward", {"query": []})["rewards"] == []
+    assert said("classify", {"messages": chat})["data"][0]["probs"][0] == first
+    assert said("v1/classify", {"input": templated})["data"][0]["probs"][0] == first
+    assert said("classify", {"text": [templated]})[0]["embedding"][0] == first
+    assert said("pooling/", {"messages": chat})["data"][0]["data"][0] == first
+    assert said("v1/embeddings", {"input": templated})["data"][0]["embedding"][0] == first
+    assert [row["score"] for row in said("score", {"text_1": prompts, "text_2": responses})["data"]] == every
+    best = said("v2/rerank", {"query": prompts[0], "documents": list(responses)})["results"]
+    assert [row["relevance_score"] for row in best] == sorted((row["relevance_score"] for row in best), reverse=True)
+    assert [row[0]["score"] for row in said("predict", {"inputs": PAIRS})] == every
+    assert said(f"{model.pk}/verify", rollout)["reward"] == first
+    assert (
+        said(f"{model.pk}/v1/score/", {"queries": prompts[0], "documents": responses[0]})["data"][0]["score"] == first
+    )
+    names = api.client.get("/rm/tides/v1/models").json()["data"]
+    assert [(row["id"], row["owned_by"]) for row in names] == [(str(model.pk), "tides")]
+    assert api.client.get("/rm/tides/health").status_code == 200
+
+
+def test_a_version_that_knows_says_how_sure_it_is(api, make_model, reward_server):
+    said = score(api, make_model("mean"), items(uncertainty=True)).json()
+    for reward, std, (low, high) in zip(said["raw"], said["std"], said["intervals"], strict=True):
+        assert std > 0  # with the identity for a covariance it is the length of the features
+        assert (low, high) == pytest.approx((reward - 1.959964 * std, reward + 1.959964 * std))
+    unsure = score(api, make_model("pooler", state="candidate"), items(uncertainty=True)).json()
+    assert (unsure["std"], unsure["intervals"]) == ([None] * 5, [None] * 5)
+
+
+# --- Shaping ---
+
+
+def test_shaped_rewards_come_with_the_frozen_statistics_they_were_made_with(api, make_model, reward_server, project):
+    model = make_model()
+    raw = score(api, model, items()).json()["rewards"]
+    assert "no statistics yet" in problem(score(api, model, items(shaping="standardise")), 409)["detail"]
+
+    prompt = PromptFactory(project=project, messages=[{"role": "user", "content": PAIRS[0][0]}])
+    responses = [ResponseFactory(prompt=prompt, text=text) for text in ("one", "two", PAIRS[0][1])]
+    for value, response in zip((1.0, 3.0, 9.0), responses, strict=True):
+        Signal.objects.create(scorer=model.scorer, response=response, value=value, input_hash="x")
+    freeze_statistics(scorer=model.scorer)
+    Signal.objects.filter(response=responses[2]).update(value=900.0)
+    freeze_statistics(scorer=model.scorer)  # frozen is frozen
+
+    said = score(api, model, items(shaping="standardise")).json()
+    mean, std = 13 / 3, (104 / 9) ** 0.5
+    assert said["rewards"] == pytest.approx([(reward - mean) / std for reward in raw], abs=1e-5)
+    assert (said["raw"], said["shaping"]) == (pytest.approx(raw, abs=1e-5), "standardise")
+    frozen = said["statistics"]
+    assert (frozen["n"], frozen["mean"], frozen["std"]) == (3, pytest.approx(mean), pytest.approx(std))
+    assert (frozen["over"], frozen["scorer"]) == ("responses of the project", str(model.scorer_id))
+    listed = api.client.get("/api/v1/projects/tides/scorers/").json()["results"]
+    assert listed[0]["statistics"] == frozen
+    texts = {"text_1": PAIRS[0][0], "text_2": PAIRS[0][1]}
+    shaped = api.post("rm/tides/score?shaping=min-max", texts).json()["data"][0]["score"]
+    assert shaped == pytest.approx((raw[0] - 1) / 8, abs=1e-5)
+
+    signals = api.client.get("/api/v1/projects/tides/signals/?shaping=clip").json()["results"]
+    assert [row["shaped"]["value"] for row in signals] == pytest.approx([1.0, 3.0, mean + std])
+    assert pointers(api.client.get("/api/v1/projects/tides/signals/?shaping=x")) == ["/shaping"]
+
+    # PAR: the project's other responses to the same prompt, or those that come with the item.
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    known = score(api, model, items(PAIRS[:1], shaping="par")).json()
+    expected = (sigmoid(raw[0] - 1) + sigmoid(raw[0] - 3)) / 2
+    assert known["rewards"] == pytest.approx([expected], abs=1e-5)
+    assert known["statistics"] == {"references": [2]}
+    body = items([(PAIRS[0][0], PAIRS[1][1]), (PAIRS[0][0], PAIRS[0][1])], shaping="PAR")
+    body["items"][0]["references"] = [PAIRS[0][1]]
+    body["items"][1]["references"] = [PAIRS[1][1], PAIRS[0][1]]
+    given = score(api, model, body).json()
+    assert given["statistics"] == {"references": [1, 2]}
+    first, second = given["raw"]
+    assert given["rewards"] == pytest.approx([sigmoid(first - second), (sigmoid(second - first) + 0.5) / 2], abs=1e-5)
+    assert pointers(score(api, model, items(PAIRS[:2], shaping="par"))) == ["/items/1/messages"]
+    assert pointers(api.post("rm/tides/classify?shaping=par", {"input": "x"})) == ["/input"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (items(shaping="square"), "/shaping"),
+        (items(shaping=None), "/shaping"),
+        ({}, "/items"),
+        ({**items(), "colour": 1}, "/colour"),
+        ([], ""),
+        (items([("", 7)]), "/items/0/response"),
+    ],
+)
+def test_a_wrong_body_is_422(api, make_model, body, pointer):
+    assert pointers(score(api, make_model(), body)) == [pointer]
+
+
+# --- Who may ask ---
+
+
+def test_managers_and_researchers_of_the_project_get_in_and_nobody_else(
+    request, api, make_model, manager, stranger, annotator
+):
+    model, other = make_model(), make_model(of=ProjectFactory(slug="other"))
+    reviewer = MembershipFactory(project=model.project, role="reviewer").user
+    known = dict.fromkeys(POSTS, 422)
+    for where in ("tides", f"tides/{model.pk}", f"tides/{model.pk}/v1"):
+        for name, status in known.items():
+            path = f"rm/{where}/{name}"
+            assert api.post(path, {"inputs": 7}).status_code == status, path
+            assert Rm(manager).post(path, {"inputs": 7}).status_code == status
+            assert {problem(Rm(who).post(path, {}), 403)["title"] for who in (annotator, reviewer)} == {"Not allowed"}
+            problem(Rm(stranger).post(path, {}), 404)
+            problem(Rm(None).post(path, {}), 401)
+            problem(api.client.get(f"/{path}"), 405)
+    assert len(VIEWS) == len(known) + 2
+    problem(api.post(f"rm/tides/{other.pk}/classify", {"input": "x"}), 404)
+    problem(api.post("rm/other/classify", {"input": "x"}), 404)
+    problem(api.post("rm/tides/nothing", {}), 404)
+    problem(api.post("rm/tides/classify", b"[]"), 422)
+    problem(Rm(manager, projects=["tides"]).post("rm/other/classify", {}), 404)
+    model.state = "retired"
+    model.save()
+    assert "no promoted" in problem(api.post("rm/tides/classify", {"input": "x"}), 409)["detail"]
+
+
+def test_where_a_client_takes_an_address_only_the_token_is_its_password(make_model, api):
+    make_model()
+    key = api.headers["Authorization"].removeprefix("Token ")
+
+    def status(path, credentials):
+        basic = base64.b64encode(credentials.encode()).decode()
+        headers = {"Authorization": f"Basic {basic}"}
+        return Client(headers=headers).post(path, {}, content_type="application/json").status_code
+
+    assert status("/rm/tides/get_reward", f"token:{key}") == 422
+    assert status("/rm/tides/get_reward", "token:guess") == 401
+    assert status("/rm/tides/get_reward", "token") == 401
+    assert status("/api/v1/reward-models/1/score/", f"token:{key}") == 401
+
+
+def test_a_browser_needs_its_csrf_token(make_model, researcher):
+    model = make_model()
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(researcher)
+    for path in ("tides/classify", f"tides/{model.pk}/classify"):
+        problem(client.post(f"/rm/{path}", {"input": "x"}, content_type="application/json"), 403)
+
+
+# --- What goes wrong between the two processes ---
+
+
+def test_without_the_reward_server_it_is_503_with_what_to_do(api, make_model, settings, tmp_path):
+    settings.REWARD_SERVER_URL = f"unix:{tmp_path / 'nobody.sock'}"
+    for reply in (score(api, make_model(), items()), api.client.get("/rm/tides/health")):
+        assert "python -m worker.serve" in problem(reply, 503)["detail"]
+        assert reply.headers["Retry-After"] == "5"
+    ready = Client().get("/readyz")
+    assert (ready.status_code, ready.json()["checks"]["reward_server"]["ok"]) == (200, False)
+
+
+def test_a_server_of_its_own_process_that_is_killed_while_it_scores_is_503(api, make_model, settings, tmp_path):
+    address = f"unix:{tmp_path / 'own.sock'}"
+    settings.REWARD_SERVER_URL = address
+    known = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    known |= {"SECRET_KEY": settings.SECRET_KEY, "TIEBREAK_VAR": str(tmp_path), "REWARD_SERVER_URL": address}
+    process = subprocess.Popen([sys.executable, "-m", "worker.serve"], cwd=ROOT, env=known, stderr=subprocess.DEVNULL)
+    try:
+        model = make_model()
+        for _ in range(300):
+            if Client().get("/readyz").json()["checks"]["reward_server"]["ok"]:
+                break
+            time.sleep(0.05)
+        threading.Timer(0.3, process.kill).start()  # it still loads torch: the request waits
+        reply = score(api, model, items())
+        assert problem(reply, 503)["detail"]
+        assert reply.headers["Retry-After"]
+    finally:
+        process.kill()
+        process.wait()
+    # The socket that it left is no obstacle to the next one; one that answers is.
+    with serving(address, tmp_path / "c.sqlite3", Limits()):
+        assert score(api, model, items()).status_code == 200
+        with pytest.raises(ServeError, match="already"):
+            listening(address)
+    _pool(address)[0].close()
+
+
+def test_too_much_at_once_is_503_and_who_leaves_frees_the_place(api, make_model, settings, tmp_path, reward_server):
+    model = make_model()
+    assert score(api, model, items()).status_code == 200
+    address = f"unix:{tmp_path / 'busy.sock'}"
+    settings.REWARD_SERVER_URL = address
+    with serving(address, tmp_path / "c.sqlite3", Limits(waiting=10)) as server:
+        held = threading.Event()
+        find = server._find
+        server._find = lambda version: (held.wait(5), find(version))[
+            1
+        ]  # the scoring thread waits, as for a large model
+        with httpcore.ConnectionPool(uds=address.removeprefix("unix:")) as pool:
+            body = {
+                "model": {"folder": model.folder, "files": model.files},
+                "inputs": [{"prompt": "p", "response": "r"}],
+            }
+            options = {
+                "headers": {"Authorization": f"Bearer {server_token()}", "Host": "x"},
+                "content": json.dumps(body).encode(),
+            }
+            for seconds in (0.2, 0.2):  # the first is in work, the second waits; both go away
+                with pytest.raises(httpcore.ReadTimeout):
+                    pool.request("POST", "http://x/score", **options, extensions={"timeout": {"read": seconds}})
+            time.sleep(0.2)
+            assert server.batcher.waiting == 0
+            with ThreadPoolExecutor(1) as threads:
+                waiting = threads.submit(pool.request, "POST", "http://x/score", **options)
+                while not server.batcher.waiting:
+                    time.sleep(0.01)
+                reply = score(api, model, items())
+                assert "more to do than it takes in" in problem(reply, 503)["detail"]
+                assert int(reply.headers["Retry-After"]) >= 1
+                held.set()
+                assert waiting.result(5).status == 200
+        assert score(api, model, items()).status_code == 200
+
+
+def test_requests_of_many_callers_share_batches(make_model, reward_server, transactional_db):
+    model = make_model()
+    expected = ask(model=model, inputs=[Pair(*pair) for pair in PAIRS]).rewards
+    before = reward_server.batcher.batches
+    with ThreadPoolExecutor(16) as threads:
+        asked = [threads.submit(_ask_directly, model, number) for number in range(200)]
+        got = [each.result(20) for each in asked]
+    assert got == pytest.approx([expected[number % len(PAIRS)] for number in range(200)], abs=1e-5)
+    assert reward_server.batcher.batches - before < 150
+
+
+def test_turns_go_in_the_order_of_coming():
+    turns, seen = Turns(1), []
+    assert turns.take(0)
+    assert not turns.take(0.01)
+
+    def wait(number):
+        assert turns.take(5)
+        seen.append(number)
+        turns.give_back()
+
+    threads = [threading.Thread(target=wait, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.02)
+    turns.give_back()
+    for thread in threads:
+        thread.join(5)
+    assert seen == [0, 1, 2]
+    assert turns.take(0)
+
+
+def _ask_directly(model, number):
+    from django.conf import settings
+
+    pool, base = _pool(settings.REWARD_SERVER_URL)
+    prompt, response = PAIRS[number % len(PAIRS)]
+    body = {
+        "model": {"folder": model.folder, "files": model.files},
+        "inputs": [{"prompt": prompt, "response": response}],
+    }
+    headers = {"Authorization": f"Bearer {server_token()}", "Host": "x"}
+    reply = pool.request("POST", f"{base}/score", headers=headers, content=json.dumps(body).encode())
+    return json.loads(reply.content)["rewards"][0]
+
+
+def test_the_reward_server_trusts_nobody(make_model, settings, reward_server, tmp_path):
+    model = make_model()
+    pool, base = _pool(settings.REWARD_SERVER_URL)
+
+    def status(body, token=None):
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {token or server_token()}", "Host": "x"}
+        return pool.request("POST", f"{base}/score", headers=headers, content=content).status
+
+    fine = {"model": {"folder": model.folder, "files": model.files}, "inputs": [{"prompt": "p", "response": "r"}]}
+    assert status(fine) == 200
+    assert status(fine, token="guess") == 401
+    assert (tmp_path / "rewards.sock").stat().st_mode & 0o077 == 0
+    for folder in ("/etc", "../x", "reward-models/../../x", "", "a\\b", 7):
+        assert status({**fine, "model": {"folder": folder, "files": []}}) == 400, folder
+    assert status({**fine, "model": {"folder": model.folder, "files": ["../../x"]}}) == 400
+    assert status({**fine, "model": {"folder": "reward-models/none", "files": []}}) == 500
+    for body in (b"{", b"[]", b"\xff", b"", {**fine, "inputs": "p"}, {}):
+        assert status(body) == 400, body
+    assert status({**fine, "inputs": [{"prompt": "p"}]}) == 422
+    assert status(fine) == 200
+    with pytest.raises(ValueError, match="inside"):
+        Version("a/../../b", ())
+
+
+def test_a_model_that_cannot_be_loaded_is_502_and_tells_no_path(api, make_model, reward_server, caplog):
+    model = make_model()
+    model.folder = "reward-models/gone"
+    model.save()
+    detail = problem(score(api, model, items()), 502)["detail"]
+    assert "Version 1" in detail
+    assert "/" not in detail
