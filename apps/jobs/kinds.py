@@ -27,4 +27,5 @@ KINDS = {
     "snapshot": Kind("tiebreak.build_snapshot", CPU, _("Snapshot"), SNAPSHOT_READY),
     "scoring": Kind("tiebreak.score_responses", GPU, _("Scoring")),
     "training": Kind("tiebreak.train_reward_model", GPU, _("Training")),
+    "evaluation": Kind("tiebreak.evaluate_reward_model", GPU, _("Evaluation")),
 }

@@ -70,7 +70,18 @@ def test_labels_become_a_version_that_scores_everything_and_orders_the_queue(dem
     newer = RewardModel.objects.get(version=2)
     assert newer.parent == model
     assert newer.comparison["n"] == model.metrics["validation"]["n"]
-    assert newer.state == ("current" if newer.comparison["difference"] > 0 else "candidate")
+    decision = newer.decisions.get()
+    assert (decision.kind, decision.against, decision.evidence.against) == ("rule", model, model)
+    assert newer.state == ("current" if decision.promoted else "candidate")
+    assert decision.promoted is all(check["passed"] for check in decision.checks)
+    held_out = decision.evidence.result
+    assert held_out["card"]["accuracy"] == newer.metrics["validation"]["accuracy"]
+    assert held_out["comparison"]["n"] == newer.comparison["n"]
+    assert held_out["prompts"]["content_hash"] == second_run.snapshot.content_hash
+    assert 0 < held_out["prompts"]["count"] <= held_out["card"]["prompts"] + held_out["card"]["annotators"]["all"]["n"]
+    card = (local_folder(newer.folder, newer.files) / "README.md").read_text()
+    assert f"value: {round(newer.metrics['validation']['accuracy'], 6)}" in card
+    assert "noise ceiling" in card
 
 
 def test_a_run_that_cannot_train_fails_with_the_trainings_own_sentence(demo):

@@ -15,6 +15,7 @@ from worker.core.pairs import Pair
 from worker.core.reward_benchmarks import BENCHMARKS, Item
 from worker.core.scorecard import HeldOutPair, Rewards, comparison, control_figures, scorecard
 from worker.core.scoring import Scorer
+from worker.core.training.save import ModelFolderError
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def run_benchmark(
 ) -> dict[str, Any]:
     """Score a benchmark's items with a model folder and return its own figures. Raises ModelFolderError."""
     texts = [(item.prompt, response) for item in items for response in item.responses]
-    scores = Scorer.load(folder).score(texts, cache, on_progress).astype(np.float64)
+    scores = _scores(folder, texts, cache, on_progress).astype(np.float64)
     ends = np.cumsum([len(item.responses) for item in items])
     return BENCHMARKS[name].figures(items, np.split(scores, ends[:-1]))
 
@@ -138,5 +139,14 @@ def run_benchmark(
 def _rewards(
     folder: Path, pairs: Sequence[Pair] | Sequence[HeldOutPair], cache: FeatureCache, on_progress: OnProgress | None
 ) -> Rewards:
-    rewards = Scorer.load(folder).score([texts for pair in pairs for texts in pair.texts], cache, on_progress)
+    rewards = _scores(folder, [texts for pair in pairs for texts in pair.texts], cache, on_progress)
     return rewards[0::2], rewards[1::2]
+
+
+def _scores(
+    folder: Path, texts: Sequence[tuple[str, str]], cache: FeatureCache, on_progress: OnProgress | None
+) -> NDArray[np.float32]:
+    scores = Scorer.load(folder).score(texts, cache, on_progress)
+    if not np.isfinite(scores).all():
+        raise ModelFolderError("The model gives rewards that are infinite or no numbers, so nothing can be measured.")
+    return scores

@@ -117,6 +117,9 @@ def comparison(
     domains, domain = _labels([pair.domain for pair in judged], MAX_DOMAINS, OTHER_DOMAINS)
     sums = sums_by_prompt(gained, prompt_numbers(keys), domain, len(domains))
     figures = group_figures(sums, bootstrap(sums, seed))
+    length_1, length_2 = _lengths(judged)
+    for name, side in (("current", before), ("candidate", after)):
+        compared[name] = evaluate_pairs(*side, preference, keys, length_1, length_2, seed)
     compared["domains"] = [
         {"name": name, "n": row["n"], "difference": row["accuracy"], "interval": row["interval"]}
         for name, row in zip(domains, figures, strict=True)
