@@ -155,7 +155,7 @@ def register_version(
             kind=Scorer.Kind.REWARD_MODEL,
             config={"folder": stored_as, "files": files},
         )
-        verdict = decide(_policy(project), judged=judged, judged_against=judged_against, current=current)
+        verdict = decide(policy_of(project), judged=judged, judged_against=judged_against, current=current)
         model = RewardModel.objects.create(
             project=project,
             version=newest + 1,
@@ -302,7 +302,8 @@ def _due(policy: RetrainPolicy) -> str | None:
     return None
 
 
-def _policy(project: Project) -> RetrainPolicy:
+def policy_of(project: Project) -> RetrainPolicy:
+    """Return the project's policy; one with the defaults, not stored, where it has none."""
     return RetrainPolicy.objects.filter(project=project).first() or RetrainPolicy(project=project)
 
 

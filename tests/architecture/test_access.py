@@ -12,7 +12,7 @@ from apps.imports.uploads import create_upload
 from apps.jobs.services import enqueue
 from apps.labeling.leasing import lease_next
 from apps.projects.models import Project
-from apps.reward_models.models import RewardModel, TrainingRun
+from apps.reward_models.models import Evaluation, RewardModel, TrainingRun
 from apps.signals.models import Scorer
 from apps.webhooks.models import WebhookEndpoint
 from apps.webhooks.services import send_test
@@ -49,6 +49,8 @@ def things(project: Project) -> dict[str, object]:
     )
     assignment = lease_next(project=project, annotator=person, resume=True)
     run = TrainingRun.objects.create(project=project, recipe={}, snapshot=snapshot, job=job)
+    measured = {"benchmark": "judgebench", "source": "x", "content_hash": "x", "result": {}, "code_version": "x"}
+    evaluation = Evaluation.objects.create(project=project, reward_model=model, **measured)
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
     rows = {
@@ -58,6 +60,7 @@ def things(project: Project) -> dict[str, object]:
         "scorer": scorer,
         "model": model,
         "reward-model": model,
+        "evaluation": evaluation,
         "run": run,
         "training-run": run,
         "assignment": assignment,
