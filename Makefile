@@ -50,6 +50,7 @@ bench:
 	.venv/bin/python -m benchmarks.pages
 	.venv/bin/python -m benchmarks.webhooks
 	.venv/bin/python -m benchmarks.quality
+	.venv/bin/python -m benchmarks.evaluation
 	.venv/bin/python -m benchmarks.exports
 
 bench-peer:

@@ -35,10 +35,9 @@ def card_of(model: RewardModel) -> str:
 
 def latest_evaluations(model: RewardModel) -> list[Evaluation]:
     """Return the newest evaluation of each benchmark and each content, held-out prompts first."""
-    newest: dict[tuple[str, str], Evaluation] = {}
-    for evaluation in model.evaluations.select_related("against").order_by("-id"):
-        newest.setdefault((evaluation.benchmark, evaluation.content_hash), evaluation)
-    return sorted(newest.values(), key=lambda each: (each.benchmark != Evaluation.Benchmark.HELD_OUT, -each.pk))
+    of_each = model.evaluations.order_by("benchmark", "content_hash", "-id").distinct("benchmark", "content_hash")
+    newest = of_each.select_related("against")
+    return sorted(newest, key=lambda each: (each.benchmark != Evaluation.Benchmark.HELD_OUT, -each.pk))
 
 
 def _figures(evaluation: Evaluation) -> Figures:
