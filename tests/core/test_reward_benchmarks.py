@@ -164,6 +164,8 @@ def test_judgebench_votes_in_both_orders() -> None:
             {"prompt": [{"role": "x", "content": ""}], "chosen": "x", "rejected": "y"},
             "prompt: Message 1",
         ),
+        ("reward-bench", plain("a\x00"), "Row 1: subset must be a name"),
+        ("reward-bench-2", choice("a" * 101), "Row 1: subset must be a name"),
         ("reward-bench-2", choice("Math", chosen="x"), "chosen must be a list of texts"),
         ("reward-bench-2", choice("Math", rejected=["x"] * 65), "rejected has 65 texts"),
         ("reward-bench-2", choice("Ties"), "ref:N or tied:N, not '7'"),
@@ -177,6 +179,11 @@ def test_judgebench_votes_in_both_orders() -> None:
 def test_a_row_of_something_else_is_named(name: str, row: Any, sentence: str) -> None:
     with pytest.raises(BenchmarkError, match=re.escape(sentence)):
         BENCHMARKS[name].read([(1, row)])
+
+
+def test_a_file_of_nothing_but_subsets_is_refused() -> None:
+    with pytest.raises(BenchmarkError, match="more than 100 subsets"):
+        BENCHMARKS["reward-bench-2"].read((number, choice(f"subset {number}")) for number in range(101))
 
 
 def test_a_file_without_rows_is_refused() -> None:

@@ -4,10 +4,15 @@ import hashlib
 import json
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from apps.core.artifacts import store_file
 from apps.core.errors import InvalidInput
+from apps.exports.services import create_snapshot
+from apps.jobs.models import Job
 from apps.reward_models.evaluations import benchmark_rows, control_pairs, start_evaluation
+from apps.reward_models.models import RewardModel
+from apps.signals.models import Scorer
 from tests.factories import ComparisonFactory
 from worker.core.reward_benchmarks import BENCHMARKS, BenchmarkError
 
@@ -81,6 +86,28 @@ def test_control_pairs_are_those_with_a_known_answer(project):
         ComparisonFactory(project=project, external_id=f"gold {gold}", gold=gold)
     ComparisonFactory(gold=1)
     assert [(pair.id, pair.preference) for pair in control_pairs(project)] == [("gold -2", -2), ("gold 3", 3)]
+
+
+def test_the_command_starts_a_measurement(project, tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_bytes(LINES)
+    with pytest.raises(CommandError, match="no current reward model"):
+        call_command("evaluate", "tides", "held-out")
+    snapshot = create_snapshot(project=project, body={"name": "S"}, created_by=None)
+    scorer = Scorer.objects.create(project=project, name="Reward model 1", kind="reward_model")
+    made = {"recipe": {}, "recipe_hash": "x", "snapshot": snapshot, "scorer": scorer}
+    model = RewardModel.objects.create(project=project, version=1, state="current", **made)
+    call_command("evaluate", "tides", "reward-bench", "--file", str(tmp_path / "rows.jsonl"))
+    job = Job.objects.get()
+    assert (job.inputs["reward_model"], job.inputs["source"]["name"]) == (str(model.pk), "rows.jsonl")
+    assert "Evaluation of version 1" in capsys.readouterr().out
+    for words, asked in (
+        ("no project", ["nowhere", "held-out"]),
+        ("no version 7", ["tides", "held-out", "--model", "7"]),
+    ):
+        with pytest.raises(CommandError, match=words):
+            call_command("evaluate", *asked)
+    with pytest.raises(CommandError, match="cannot be read"):
+        call_command("evaluate", "tides", "reward-bench", "--file", str(tmp_path / "missing"))
 
 
 def test_an_empty_name_of_a_benchmark_is_no_benchmark(project):

@@ -12,6 +12,7 @@ from worker.core.metrics import bootstrap_by_prompt, interval
 
 MAX_ITEMS = 100_000
 MAX_RESPONSES = 64
+MAX_SECTIONS, MAX_SECTION_NAME = 100, 100
 MAX_CHARACTERS = 1_000_000
 """Of one text; the longest of the published benchmarks has 40,000."""
 
@@ -55,9 +56,14 @@ class Benchmark:
                 raise BenchmarkError(f"Row {number}: {_reason(row)}")
             if len(items) == MAX_ITEMS:
                 raise BenchmarkError(f"The file has more than {MAX_ITEMS} rows.")
-            items.append(self.read_row(row, f"Row {number}"))
+            item = self.read_row(row, f"Row {number}")
+            if len(item.section) > MAX_SECTION_NAME or not item.section.isprintable():
+                raise BenchmarkError(f"Row {number}: subset must be a name of at most {MAX_SECTION_NAME} characters.")
+            items.append(item)
         if not items:
             raise BenchmarkError("The file has no rows.")
+        if len({item.section for item in items}) > MAX_SECTIONS:
+            raise BenchmarkError(f"The file has more than {MAX_SECTIONS} subsets.")
         return items
 
     def figures(self, items: Sequence[Item], scores: Scores) -> dict[str, Any]:
