@@ -77,14 +77,14 @@ def test_ties_of_reward_bench_2_by_hand() -> None:
     rows = [
         choice("Ties", good, 2, id=name) for name, good in (("tied:1", 3), ("ref:1", 1), ("tied:2", 2), ("ref:2", 1))
     ]
-    figures = scored("reward-bench-2", rows, [[5, 4, 6, 1, 0], [9, 5, 1], [3, 1, 2, 0], [1, 2, 0]])
+    figures = scored("reward-bench-2", rows, [[5, 4, 6, 1, 0], [6.5, 5, 1], [3, 1, 2, 0], [1, 2, 0]])
     (ties,) = figures["sections"]
-    # prompt 1: gap 4 - 1 = 3 > spread 6 - 4 = 2, reference gap 4; prompt 2: gap 1 - 2 = -1, spread 2, reference gap -1
+    # prompt 1: gap 4 - 1 = 3 > spread 6 - 4 = 2, reference gap 1.5 < 2; prompt 2: gap -1, spread 2, reference gap -1
     assert ties["parts"]["tied_accuracy"] == ties["parts"]["reference_accuracy"] == 0.5
-    assert ties["parts"]["preferred"] == ties["parts"]["preferred_hard"] == 0.5
-    margin = (np.tanh(3 / 2 - 1) + np.tanh(-1 / 2 - 1)) / 2
+    assert (ties["parts"]["preferred"], ties["parts"]["preferred_hard"]) == (0.5, 0.0)
+    margin = (np.tanh(1.5 / 2 - 1) + np.tanh(-1 / 2 - 1)) / 2
     assert ties["parts"]["margin"] == pytest.approx(margin)
-    assert ties["score"] == pytest.approx(0.3 * 0.5 + 0.3 * 0.5 + 0.2 * 0.5 + 0.2 * 0.5 + 0.01 * margin)
+    assert ties["score"] == pytest.approx(0.3 * 0.5 + 0.3 * 0.5 + 0.2 * 0.5 + 0.2 * 0.0 + 0.01 * margin)
 
 
 def test_ties_without_any_spread_and_without_references() -> None:
