@@ -53,6 +53,7 @@ bench:
 	.venv/bin/python -m benchmarks.webhooks
 	.venv/bin/python -m benchmarks.serving
 	.venv/bin/python -m benchmarks.quality
+	.venv/bin/python -m benchmarks.evaluation
 	.venv/bin/python -m benchmarks.exports
 	.venv/bin/python -m benchmarks.training
 	.venv/bin/python -m benchmarks.gpu

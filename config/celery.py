@@ -70,6 +70,7 @@ app.conf.update(
         "worker.tasks.training",
         "worker.tasks.searching",
         "worker.tasks.datasets",
+        "worker.tasks.evaluating",
     ],
     task_default_queue=CPU,
     task_routes={kind.task: {"queue": kind.queue} for kind in KINDS.values()}

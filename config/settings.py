@@ -189,6 +189,8 @@ RUNS_DIR = VAR_DIR / "runs"
 """Working folders of training runs, with their checkpoints. Share it between gpu workers to resume on another one."""
 TRAINING_TORCHRUN = env.str("TRAINING_TORCHRUN", "").split()
 """Arguments of torchrun where several machines train one model, such as --nnodes=2 (docs/recipes.md)."""
+BENCHMARKS_DIR = Path(env.str("BENCHMARKS_DIR", str(VAR_DIR / "benchmarks"))).resolve()
+"""Where gpu workers find benchmark files that are named by their path; nothing outside of it can be named."""
 FILES_ACCEL_PREFIX = env.str("FILES_ACCEL_PREFIX", "")
 """Internal address under which nginx serves the folder of artifacts, and sends downloads itself (X-Accel-Redirect)."""
 FILES_REDIRECT = env.bool("FILES_REDIRECT", False)

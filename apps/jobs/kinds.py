@@ -28,4 +28,5 @@ KINDS = {
     "scoring": Kind("tiebreak.score_responses", GPU, _("Scoring")),
     "training": Kind("tiebreak.train_reward_model", GPU, _("Training")),
     "recipe_search": Kind("tiebreak.search_recipe", GPU, _("Recipe search")),
+    "evaluation": Kind("tiebreak.evaluate_reward_model", GPU, _("Evaluation")),
 }

@@ -3,7 +3,14 @@
 from django.contrib import admin
 
 from apps.core.admin import ReadOnlyAdmin
-from apps.reward_models.models import RecipeSearch, RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.models import (
+    Evaluation,
+    PromotionDecision,
+    RecipeSearch,
+    RetrainPolicy,
+    RewardModel,
+    TrainingRun,
+)
 
 
 @admin.register(RewardModel)
@@ -35,9 +42,29 @@ class RecipeSearchAdmin(ReadOnlyAdmin):
     search_fields = ("project__slug",)
 
 
+@admin.register(Evaluation)
+class EvaluationAdmin(ReadOnlyAdmin):
+    """What versions were measured on, and what came out."""
+
+    list_display = ("id", "project", "reward_model", "benchmark", "source", "code_version", "created_at")
+    list_filter = ("benchmark",)
+    list_select_related = ("project", "reward_model__project")
+    search_fields = ("project__slug", "content_hash")
+
+
+@admin.register(PromotionDecision)
+class PromotionDecisionAdmin(ReadOnlyAdmin):
+    """Why versions became current, or did not."""
+
+    list_display = ("id", "project", "reward_model", "kind", "promoted", "decided_by", "created_at")
+    list_filter = ("kind", "promoted")
+    list_select_related = ("project", "reward_model__project", "decided_by")
+    search_fields = ("project__slug", "reason")
+
+
 @admin.register(RetrainPolicy)
 class RetrainPolicyAdmin(ReadOnlyAdmin):
     """When projects retrain by themselves; changed on the project's page, which checks the recipe."""
 
-    list_display = ("project", "every_labels", "every_hours", "promotion", "min_gain")
+    list_display = ("project", "every_labels", "every_hours", "promotion", "min_gain", "min_probability")
     list_select_related = ("project",)

@@ -1,10 +1,12 @@
-"""REST: training runs and reward models."""
+"""REST: training runs, reward models, what they are measured on, and the rule of promotion."""
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponse as PlainResponse
 from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.generics import GenericAPIView
+from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -16,11 +18,17 @@ from apps.jobs.api_views import accepted
 from apps.jobs.serializers import AcceptedSerializer
 from apps.projects.access import SEES_RESULTS, Role, get_owned, get_project, is_id
 from apps.projects.models import Project
-from apps.reward_models import services
+from apps.reward_models import promotion, services
 from apps.reward_models.archive import FolderArchive
-from apps.reward_models.models import RewardModel, TrainingRun
+from apps.reward_models.cards import card_of
+from apps.reward_models.evaluations import start_evaluation
+from apps.reward_models.models import Evaluation, PromotionDecision, RewardModel, TrainingRun
 from apps.reward_models.serializers import (
+    BenchmarkFileSerializer,
+    EvaluationSerializer,
+    NewEvaluationSerializer,
     NewTrainingRunSerializer,
+    RetrainPolicySerializer,
     RewardModelDetailSerializer,
     RewardModelSerializer,
     TrainingRunDetailSerializer,
@@ -28,6 +36,7 @@ from apps.reward_models.serializers import (
 )
 
 TAR = "application/x-tar"
+MARKDOWN = "text/markdown"
 
 
 class TrainingRunList(ListView):
@@ -82,7 +91,10 @@ class RewardModelDetail(APIView):
     @extend_schema(responses=RewardModelDetailSerializer)
     def get(self, request: SignedInRequest, id: str) -> Response:
         """Return a version with its lineage and evaluations."""
-        model = get_owned(request.user, RewardModel.objects.select_related("training_run"), id, *SEES_RESULTS)
+        versions = RewardModel.objects.select_related("training_run").prefetch_related(
+            Prefetch("decisions", PromotionDecision.objects.select_related("decided_by").order_by("-id"))
+        )
+        model = get_owned(request.user, versions, id, *SEES_RESULTS)
         return Response(RewardModelDetailSerializer(model).data)
 
 
@@ -93,7 +105,91 @@ class RewardModelPromote(APIView):
     def post(self, request: SignedInRequest, id: str) -> Response:
         """Make this the current version and score with it; 409 when it is current already. For managers."""
         model = get_owned(request.user, RewardModel.objects.all(), id, Role.MANAGER)
-        return accepted(job=services.promote(model=model, actor=request.user))
+        return accepted(job=promotion.promote(model=model, actor=request.user))
+
+
+class RewardModelRollback(APIView):
+    """Back to the version before."""
+
+    @extend_schema(request=None, responses={202: AcceptedSerializer})
+    def post(self, request: SignedInRequest, id: str) -> Response:
+        """Make the version current that this one replaced; 409 when this is not the current one. For managers."""
+        model = get_owned(request.user, RewardModel.objects.all(), id, Role.MANAGER)
+        return accepted(job=promotion.roll_back(model=model, actor=request.user))
+
+
+class RewardModelEvaluations(ListView):
+    """What a version was measured on, for managers and researchers."""
+
+    serializer_class = EvaluationSerializer
+    filters = {"benchmark": Filter("benchmark", choices=Evaluation.Benchmark.values)}
+    parser_classes = (*GenericAPIView.parser_classes, MultiPartParser)
+
+    def get_queryset(self) -> QuerySet[Evaluation]:
+        """Return the evaluations of the version."""
+        model = get_owned(self.request.user, RewardModel.objects.all(), self.kwargs["id"], *SEES_RESULTS)
+        return model.evaluations.all()
+
+    @extend_schema(
+        request={"application/json": NewEvaluationSerializer, "multipart/form-data": BenchmarkFileSerializer},
+        responses={202: AcceptedSerializer},
+    )
+    def post(self, request: SignedInRequest, id: str) -> Response:
+        """Measure a version on its held-out prompts, or on a benchmark: a file, an upload, a path or a dataset."""
+        model = get_owned(request.user, RewardModel.objects.all(), id, *SEES_RESULTS)
+        if str(request.content_type).startswith(MultiPartParser.media_type):
+            form = BenchmarkFileSerializer(data=request.data)
+            form.is_valid(raise_exception=True)
+            file = form.validated_data["file"]
+            given = {"benchmark": form.validated_data["benchmark"], "file": file, "file_name": file.name}
+        else:
+            body = NewEvaluationSerializer(data=request.data)
+            body.is_valid(raise_exception=True)
+            given = dict(body.validated_data)
+            given["upload_id"] = given.pop("upload", None)
+        return accepted(job=start_evaluation(model=model, created_by=request.user, **given))
+
+
+class EvaluationDetail(APIView):
+    """One evaluation."""
+
+    @extend_schema(responses=EvaluationSerializer)
+    def get(self, request: SignedInRequest, id: str) -> Response:
+        """Return what was measured; for managers and researchers of its project."""
+        return Response(EvaluationSerializer(get_owned(request.user, Evaluation.objects.all(), id, *SEES_RESULTS)).data)
+
+
+class RewardModelCard(APIView):
+    """The model card of a version."""
+
+    @extend_schema(
+        responses={(200, MARKDOWN): OpenApiResponse(OpenApiTypes.STR, description="Markdown with metadata.")}
+    )
+    def get(self, request: SignedInRequest, id: str) -> PlainResponse:
+        """Return the card, its `model-index` with the latest figures of every benchmark."""
+        model = get_owned(request.user, RewardModel.objects.all(), id, *SEES_RESULTS)
+        return PlainResponse(card_of(model), content_type=f"{MARKDOWN}; charset=utf-8")
+
+
+class RetrainPolicyDetail(APIView):
+    """When a project retrains, and what promotes."""
+
+    @extend_schema(responses=RetrainPolicySerializer)
+    def get(self, request: SignedInRequest, slug: str) -> Response:
+        """Return the policy; the defaults where none was set."""
+        project = get_project(request.user, slug, *SEES_RESULTS)
+        return Response(RetrainPolicySerializer(services.policy_of(project)).data)
+
+    @extend_schema(request=RetrainPolicySerializer, responses=RetrainPolicySerializer)
+    def patch(self, request: SignedInRequest, slug: str) -> Response:
+        """Change some of its fields. For managers."""
+        project = get_project(request.user, slug, Role.MANAGER)
+        before = services.policy_of(project)
+        body = RetrainPolicySerializer(before, data=request.data, partial=True)
+        body.is_valid(raise_exception=True)
+        kept = {name: getattr(before, name) for name in services.POLICY_FIELDS}
+        changed = services.save_policy(project=project, actor=request.user, **{**kept, **body.validated_data})
+        return Response(RetrainPolicySerializer(changed).data)
 
 
 class RewardModelArchive(APIView):

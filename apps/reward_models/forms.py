@@ -5,8 +5,9 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from apps.imports.options import DATASET_NAME
 from apps.projects.models import Project
-from apps.reward_models.models import RetrainPolicy
+from apps.reward_models.models import Evaluation, RetrainPolicy
 
 
 class PolicyForm(forms.ModelForm):
@@ -14,12 +15,24 @@ class PolicyForm(forms.ModelForm):
 
     class Meta:
         model = RetrainPolicy
-        fields = ("every_labels", "every_hours", "promotion", "min_gain", "recipe")
+        fields = (
+            "every_labels",
+            "every_hours",
+            "promotion",
+            "min_gain",
+            "min_probability",
+            "max_domain_loss",
+            "keep_controls",
+            "recipe",
+        )
         labels = {
             "every_labels": _("After this many new labels"),
             "every_hours": _("After this many hours"),
             "promotion": _("Promote a new version"),
             "min_gain": _("Least gain in accuracy"),
+            "min_probability": _("With at least this probability"),
+            "max_domain_loss": _("Most that a domain may lose"),
+            "keep_controls": _("Keep every control pair"),
             "recipe": _("Recipe (JSON)"),
         }
         widgets = {
@@ -30,6 +43,31 @@ class PolicyForm(forms.ModelForm):
     def clean_recipe(self) -> dict[str, Any]:
         """Let an empty field stand for the default recipe."""
         return self.cleaned_data["recipe"] or {}
+
+
+class EvaluationForm(forms.Form):
+    """What to measure a version on."""
+
+    benchmark = forms.ChoiceField(label=_("Measure on"), choices=Evaluation.Benchmark.choices)
+    file = forms.FileField(
+        label=_("A file of the benchmark"),
+        required=False,
+        help_text=_("JSON lines, a JSON array or Parquet; without one, the published dataset is read from the hub."),
+    )
+    dataset = forms.RegexField(DATASET_NAME, label=_("Or a dataset in its format"), required=False, max_length=193)
+    split = forms.RegexField(r"^\w[\w.-]{0,60}$", label=_("Its split"), required=False)
+
+    def source(self) -> dict[str, Any]:
+        """Return what was asked for as the service takes it."""
+        given = self.cleaned_data
+        dataset = {"name": given["dataset"], "split": given["split"] or "test"} if given["dataset"] else None
+        file = given["file"]
+        return {
+            "benchmark": given["benchmark"],
+            "dataset": dataset,
+            "file": file,
+            "file_name": file.name if file else "",
+        }
 
 
 class QueueForm(forms.ModelForm):

@@ -1,4 +1,6 @@
-"""Training runs, the reward models they made, and when to retrain."""
+"""Training runs, the reward models they made, what they were judged by, and when to retrain."""
+
+from typing import ClassVar
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -11,6 +13,14 @@ from apps.exports.models import Snapshot
 from apps.jobs.models import Job
 from apps.projects.models import Project
 from apps.signals.models import Scorer
+
+
+class RewardModelQuerySet(models.QuerySet["RewardModel"]):
+    """Ways to pick versions."""
+
+    def current_of(self, project: Project) -> "RewardModel | None":
+        """Return the project's promoted version with its scorer."""
+        return self.filter(project=project, state=RewardModel.State.CURRENT).select_related("scorer").first()
 
 
 class RewardModel(Created):
@@ -38,6 +48,8 @@ class RewardModel(Created):
     decision = models.CharField(max_length=300, blank=True, help_text="Why it was or was not promoted.")
     code_version = models.CharField(max_length=40, blank=True)
     promoted_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[models.Manager["RewardModel"]] = RewardModelQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -98,11 +110,76 @@ class RecipeSearch(Created):
         return f"recipe search {self.pk}"
 
 
+class Evaluation(Created):
+    """What was measured of a version, once: a new measurement is a new row.
+
+    `content_hash` names what it was measured on: the snapshot's hash, or the SHA-256 of a benchmark's file.
+    """
+
+    class Benchmark(models.TextChoices):
+        HELD_OUT = "held-out", _("Held-out prompts")
+        REWARD_BENCH = "reward-bench", "RewardBench"
+        REWARD_BENCH_2 = "reward-bench-2", "RewardBench 2"
+        RM_BENCH = "rm-bench", "RM-Bench"
+        JUDGEBENCH = "judgebench", "JudgeBench"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="evaluations")
+    reward_model = models.ForeignKey(RewardModel, on_delete=models.CASCADE, related_name="evaluations")
+    benchmark = models.CharField(max_length=20, choices=Benchmark.choices)
+    source = models.CharField(max_length=300, help_text="Name of the snapshot, the file or the dataset.")
+    content_hash = models.CharField(max_length=64)
+    against = models.ForeignKey(
+        RewardModel, on_delete=models.PROTECT, null=True, related_name="+", help_text="The version it is compared with."
+    )
+    result = models.JSONField()
+    code_version = models.CharField(max_length=40)
+    job = models.OneToOneField(Job, on_delete=models.SET_NULL, null=True, related_name="evaluation")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    class Meta:
+        indexes = [models.Index(fields=["reward_model", "-id"], name="evaluations_of_a_version")]
+
+    def __str__(self) -> str:
+        return f"{self.get_benchmark_display()} of version {self.reward_model_id}"
+
+
+class PromotionDecision(Created):
+    """Why a version became the current one, or did not: the rule as it was, what it was applied to, and the outcome."""
+
+    class Kind(models.TextChoices):
+        RULE = "rule", _("By the project's rule")
+        PERSON = "person", _("By hand")
+        ROLLBACK = "rollback", _("Rolled back")
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="promotion_decisions")
+    reward_model = models.ForeignKey(RewardModel, on_delete=models.CASCADE, related_name="decisions")
+    against = models.ForeignKey(
+        RewardModel,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        help_text="The current version of the moment.",
+    )
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    promoted = models.BooleanField()
+    rule = models.JSONField(null=True, help_text="The project's rule, where one was applied.")
+    checks = models.JSONField(default=list, help_text="Each condition with its outcome and a sentence.")
+    evidence = models.ForeignKey(Evaluation, on_delete=models.PROTECT, null=True, related_name="decisions")
+    reason = models.TextField()
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    class Meta:
+        indexes = [models.Index(fields=["reward_model", "-id"], name="decisions_on_a_version")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: version {self.reward_model_id}"
+
+
 class RetrainPolicy(models.Model):
     """When beat starts a training by itself, and when a new version replaces the current one."""
 
     class Promotion(models.TextChoices):
-        BETTER = "better", _("When it is better on the held-out prompts")
+        BETTER = "better", _("When it passes the rule")
         ALWAYS = "always", _("Always")
         BY_HAND = "by_hand", _("Only by hand")
 
@@ -121,6 +198,20 @@ class RetrainPolicy(models.Model):
         default=0.0,
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
         help_text=_("Accuracy that a better version must add; 0 means any gain."),
+    )
+    min_probability = models.FloatField(
+        default=0.8,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
+        help_text=_("How probable that gain must be, over draws of the held-out prompts."),
+    )
+    keep_controls = models.BooleanField(
+        default=True, help_text=_("No control pair that the current version has right may be lost.")
+    )
+    max_domain_loss = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
+        help_text=_("Accuracy that a domain of ten pairs or more may lose; empty asks nothing."),
     )
     recipe = models.JSONField(
         default=dict,

@@ -10,9 +10,9 @@ from apps.core.errors import Conflict, FieldError, InvalidInput
 from apps.exports.models import Snapshot
 from apps.jobs.services import Claim, enqueue, storing
 from apps.projects.models import Project
+from apps.reward_models.evaluations import VALIDATION
 from apps.reward_models.models import RecipeSearch, TrainingRun
 from apps.reward_models.services import (
-    VALIDATION,
     check_enough_labels,
     check_snapshot,
     freeze_snapshot,

@@ -1,12 +1,21 @@
-"""JSON of training runs and reward models."""
+"""JSON of training runs, reward models, their evaluations and what decides on promotion."""
 
 from typing import Any
 
+from django.core.files.uploadedfile import UploadedFile
 from rest_framework import serializers
 
 from apps.core.serializers import ObjectField, StrictSerializer, TextField
+from apps.imports.serializers import DatasetSerializer
 from apps.jobs.serializers import JobSerializer
-from apps.reward_models.models import RecipeSearch, RewardModel, TrainingRun
+from apps.reward_models.models import (
+    Evaluation,
+    PromotionDecision,
+    RecipeSearch,
+    RetrainPolicy,
+    RewardModel,
+    TrainingRun,
+)
 from worker.core.training.search import best_trial
 
 
@@ -106,6 +115,24 @@ class RewardModelSerializer(serializers.Serializer[RewardModel]):
     promoted_at = serializers.DateTimeField(allow_null=True)
 
 
+class PromotionDecisionSerializer(serializers.Serializer[PromotionDecision]):
+    """Why a version became the current one, or did not."""
+
+    kind = serializers.ChoiceField(choices=PromotionDecision.Kind.choices)
+    promoted = serializers.BooleanField()
+    against = serializers.CharField(source="against_id", allow_null=True, help_text="The version that was current.")
+    evidence = serializers.CharField(source="evidence_id", allow_null=True, help_text="The evaluation it rests on.")
+    rule = serializers.JSONField(allow_null=True, help_text="The project's rule of the moment, where one was applied.")
+    checks = serializers.ListField(child=ObjectField(), help_text="Each condition: name, passed, sentence.")
+    reason = serializers.CharField()
+    decided_by = serializers.SerializerMethodField(help_text="A username, or null for the rule.")
+    created_at = serializers.DateTimeField()
+
+    def get_decided_by(self, decision: PromotionDecision) -> str | None:
+        """Return who decided."""
+        return decision.decided_by.username if decision.decided_by else None
+
+
 class RewardModelDetailSerializer(RewardModelSerializer):
     """A version with its lineage."""
 
@@ -113,8 +140,73 @@ class RewardModelDetailSerializer(RewardModelSerializer):
     training_run = serializers.SerializerMethodField(help_text="The run it came from.")
     files = serializers.ListField(child=serializers.CharField(), help_text="What the archive holds.")
     code_version = serializers.CharField()
+    decisions = PromotionDecisionSerializer(many=True, help_text="Newest first.")
 
     def get_training_run(self, model: RewardModel) -> str | None:
         """Return the id of the run."""
         run: Any = getattr(model, "training_run", None)
         return str(run.pk) if run else None
+
+
+class EvaluationSerializer(serializers.Serializer[Evaluation]):
+    """What a version was measured on."""
+
+    id = serializers.CharField()
+    reward_model = serializers.CharField(source="reward_model_id")
+    benchmark = serializers.ChoiceField(choices=Evaluation.Benchmark.choices)
+    source = serializers.CharField(  # type: ignore[assignment]
+        help_text="Name of the snapshot, the file or the dataset."
+    )
+    content_hash = serializers.CharField(help_text="The snapshot's hash, or the SHA-256 of the file.")
+    against = serializers.CharField(source="against_id", allow_null=True, help_text="The version it is compared with.")
+    code_version = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    result = ObjectField(help_text="Figures, as docs/judging.md explains them.")
+
+
+class NewEvaluationSerializer(StrictSerializer):
+    """What to measure; a benchmark's own published dataset where no source is named."""
+
+    benchmark = serializers.ChoiceField(choices=Evaluation.Benchmark.choices)
+    upload = TextField(required=False, max_length=20, help_text="The id of an upload that has arrived.")
+    path = TextField(required=False, max_length=200, help_text="A file below BENCHMARKS_DIR of the gpu worker.")
+    dataset = DatasetSerializer(required=False)
+
+
+class BenchmarkFileSerializer(StrictSerializer):
+    """A benchmark's file: JSON lines, a JSON array or Parquet, plain or gzipped."""
+
+    benchmark = serializers.ChoiceField(choices=Evaluation.Benchmark.choices)
+    file = serializers.FileField(allow_empty_file=True)
+
+    def validate_file(self, file: UploadedFile) -> UploadedFile:
+        """Ask for a name, which says what the file is where its first bytes do not."""
+        if not file.name:
+            raise serializers.ValidationError("The file needs a name.")
+        return file
+
+
+class RetrainPolicySerializer(serializers.ModelSerializer[RetrainPolicy]):
+    """When a project retrains, and the rule by which a new version replaces the current one."""
+
+    recipe = ObjectField(required=False, help_text="What differs from the default recipe.")
+
+    class Meta:
+        model = RetrainPolicy
+        fields = (
+            "every_labels",
+            "every_hours",
+            "promotion",
+            "min_gain",
+            "min_probability",
+            "keep_controls",
+            "max_domain_loss",
+            "recipe",
+        )
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the checked values; a field that is not known is refused."""
+        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
+        if unknown:
+            raise serializers.ValidationError({str(name): ["There is no such field."] for name in unknown})
+        return super().to_internal_value(data)

@@ -18,25 +18,34 @@ from apps.core.artifacts import local_folder, store_folder
 from apps.core.errors import AppError, Conflict, FieldError, InvalidInput, NotFound
 from apps.exports.models import Snapshot
 from apps.exports.selection import encodings_of, formats_of
-from apps.exports.services import BASE_FORMAT, create_snapshot, read_rows
+from apps.exports.services import BASE_FORMAT, create_snapshot, read_rows, software_version
 from apps.jobs.models import Job
 from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Consensus
 from apps.projects.models import Project
 from apps.projects.services import invalid, record
-from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.evaluations import TRAIN, VALIDATION, add_evaluation
+from apps.reward_models.models import Evaluation, RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.promotion import decide, make_current, note_verdict
 from apps.signals.models import Scorer
-from apps.signals.services import run_scorer, use_for_queue
-from apps.webhooks.events import MODEL_PROMOTED, MODEL_REGISTERED
+from apps.webhooks.events import MODEL_REGISTERED
 from apps.webhooks.services import emit
 from worker.core.consensus import Status
 from worker.core.files import write_json
-from worker.core.splits import split_of
 from worker.core.training.recipe import REGRESSION_FIRST, SCRATCH, Recipe, parent_of
 
 MIN_LABELS = 8
-TRAIN, VALIDATION = "train", "validation"
 TRAINING_SPLITS = {TRAIN: 0.8, VALIDATION: 0.2}
+POLICY_FIELDS = (
+    "every_labels",
+    "every_hours",
+    "promotion",
+    "min_gain",
+    "min_probability",
+    "keep_controls",
+    "max_domain_loss",
+    "recipe",
+)
 
 
 def trainable_labels(project: Project) -> int:
@@ -143,18 +152,18 @@ def register_version(
     claim: Claim,
     folder: Path,
     metrics: dict[str, Any] | None,
+    judged: dict[str, Any] | None,
     judged_against: RewardModel | None,
-    comparison: dict[str, Any] | None,
-    code_version: str,
 ) -> RewardModel:
     """Store the finished folder as the project's next version, promote it if the policy says so, and finish the job.
 
+    `judged` is the result of its evaluation on the held-out prompts, in comparison with `judged_against`.
     All in one transaction under the job's lock: a second worker that finished the same run registers nothing. The
     folder's name has the claim's token: a worker that comes back from the dead never touches the files of a version.
     """
     stored_as = f"reward-models/run-{run.pk}-{claim.token}"
     files = store_folder(folder, stored_as)
-    with storing(claim):
+    with storing(claim) as job:
         project = Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
         newest = RewardModel.objects.filter(project=project).aggregate(Max("version"))["version__max"] or 0
         current = current_model(project)
@@ -164,9 +173,7 @@ def register_version(
             kind=Scorer.Kind.REWARD_MODEL,
             config={"folder": stored_as, "files": files},
         )
-        promote_it, reason = decide(
-            _policy(project), comparison=comparison, judged_against=judged_against, current=current
-        )
+        verdict = decide(policy_of(project), judged=judged, judged_against=judged_against, current=current)
         model = RewardModel.objects.create(
             project=project,
             version=newest + 1,
@@ -178,89 +185,54 @@ def register_version(
             folder=stored_as,
             files=files,
             metrics=metrics or {},
-            comparison=comparison,
-            decision=reason,
-            code_version=code_version,
+            comparison=_in_short(judged["comparison"]) if judged else None,
+            decision=verdict.reason[:300],
+            code_version=software_version(),
         )
+        evidence = _keep_evaluation(model, job, judged, judged_against)
+        note_verdict(model=model, verdict=verdict, current=current, evidence=evidence)
         run.reward_model = model
         run.save(update_fields=["reward_model"])
         said = {"reward_model": str(model.pk), "version": model.version, "training_run": str(run.pk)}
         emit(project=project, event=MODEL_REGISTERED, data=said)
-        if promote_it:
-            promote(model=model, actor=None)
-        succeed(claim, result={"reward_model": str(model.pk), "version": model.version, "promoted": promote_it})
+        if verdict.promoted:
+            make_current(model=model, actor=None)
+        succeed(claim, result={"reward_model": str(model.pk), "version": model.version, "promoted": verdict.promoted})
     return model
 
 
-def decide(
-    policy: RetrainPolicy,
-    *,
-    comparison: dict[str, Any] | None,
-    judged_against: RewardModel | None,
-    current: RewardModel | None,
-) -> tuple[bool, str]:
-    """Apply the promotion rule; return the decision with its sentence."""
-    if policy.promotion == RetrainPolicy.Promotion.BY_HAND:
-        return False, "The project promotes by hand."
-    if policy.promotion == RetrainPolicy.Promotion.ALWAYS:
-        return True, "The project promotes every new version."
-    if current is None:
-        return True, "It is the first version."
-    if judged_against != current:
-        return False, "Another version became current while this one was judged; compare and promote by hand."
-    if not comparison:
-        return False, "There are no held-out pairs to compare it with the current version on."
-    gain = comparison["difference"]
-    figures = (
-        f"held-out accuracy {comparison['candidate_accuracy']:.3f} against {comparison['current_accuracy']:.3f} "
-        f"on {comparison['n']} pairs"
+def _keep_evaluation(
+    model: RewardModel, job: Job, judged: dict[str, Any] | None, against: RewardModel | None
+) -> Evaluation | None:
+    if judged is None:
+        return None
+    return add_evaluation(
+        model=model,
+        job=job,
+        benchmark=Evaluation.Benchmark.HELD_OUT,
+        source=model.snapshot.name,
+        content_hash=model.snapshot.content_hash,
+        result=judged,
+        against=against,
     )
-    if gain > 0 and gain >= policy.min_gain:
-        return True, f"Better than the current version: {figures}."
-    needed = f" by at least {policy.min_gain:g}" if policy.min_gain else ""
-    return False, f"Not better{needed} than the current version: {figures}."
 
 
-@transaction.atomic
-def promote(*, model: RewardModel, actor: User | None) -> Job:
-    """Make this the current version: its margins order the queue once every response is scored."""
-    project = Project.objects.select_for_update(no_key=True).get(pk=model.project_id)
-    model.refresh_from_db()
-    if model.state == RewardModel.State.CURRENT:
-        raise Conflict(_("This is the current version already."))
-    RewardModel.objects.filter(project=project, state=RewardModel.State.CURRENT).update(state=RewardModel.State.RETIRED)
-    model.state = RewardModel.State.CURRENT
-    model.promoted_at = timezone.now()
-    if actor is not None:
-        model.decision = f"Promoted by {actor}. Judged when it was made: {model.decision}"[:300]
-    model.save(update_fields=["state", "promoted_at", "decision"])
-    use_for_queue(scorer=model.scorer)
-    record(project=project, actor=actor, verb="promoted a reward model", version=model.version)
-    said = {"reward_model": str(model.pk), "version": model.version, "by": actor.username if actor else None}
-    emit(project=project, event=MODEL_PROMOTED, data=said)
-    return run_scorer(scorer=model.scorer, created_by=actor)
+def _in_short(comparison: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a comparison without its long lists, which stand in the evaluation."""
+    if comparison is None:
+        return None
+    return {name: value for name, value in comparison.items() if name not in {"flips", "difference_quantiles"}}
 
 
 def current_model(project: Project) -> RewardModel | None:
     """Return the project's promoted version."""
-    return RewardModel.objects.filter(project=project, state=RewardModel.State.CURRENT).select_related("scorer").first()
+    return RewardModel.objects.current_of(project)
 
 
-def never_trained_on(*, prompt_hash: str, model: RewardModel, initialisation: str) -> bool:
-    """Say whether neither `model`, nor a version that it or a candidate started from, had this prompt in its training.
-
-    Splits go by prompt, so runs with the same shares and seed never mix; a snapshot with others might.
-    """
-    parent = parent_of(initialisation)
-    started_from = [model] if parent is None else [model, _model_of(model.project, parent)]
-    while started_from:
-        version = started_from.pop()
-        selection = version.snapshot.selection
-        if split_of(prompt_hash, selection["splits"], selection["seed"]) == TRAIN:
-            return False
-        if (parent := parent_of(version.recipe["initialisation"])) is not None:
-            started_from.append(_model_of(version.project, parent))
-    return True
+def started_from(run: TrainingRun) -> list[RewardModel]:
+    """Return the version whose weights a run starts from, as a list of one or none."""
+    parent = parent_of(run.recipe["initialisation"])
+    return [] if parent is None else [_model_of(run.project, parent)]
 
 
 def model_folder(model: RewardModel) -> Path:
@@ -297,8 +269,11 @@ def save_policy(
     promotion: str,
     min_gain: float,
     recipe: dict[str, Any],
+    min_probability: float = 0.8,
+    keep_controls: bool = True,
+    max_domain_loss: float | None = None,
 ) -> RetrainPolicy:
-    """Store when the project retrains and with which recipe; raise InvalidInput naming the field."""
+    """Store when the project retrains, with which recipe, and what promotes; raise InvalidInput naming the field."""
     try:
         checked = Recipe.from_dict(recipe)
     except (TypeError, ValueError) as error:
@@ -311,6 +286,9 @@ def save_policy(
         every_hours=every_hours,
         promotion=promotion,
         min_gain=min_gain,
+        min_probability=min_probability,
+        keep_controls=keep_controls,
+        max_domain_loss=max_domain_loss,
         recipe=recipe,
     )
     try:
@@ -319,9 +297,7 @@ def save_policy(
         raise invalid(error) from error
     RetrainPolicy.objects.update_or_create(
         project=project,
-        defaults={
-            name: getattr(policy, name) for name in ("every_labels", "every_hours", "promotion", "min_gain", "recipe")
-        },
+        defaults={name: getattr(policy, name) for name in POLICY_FIELDS},
     )
     record(project=project, actor=actor, verb="changed the retrain policy", every_labels=every_labels)
     return policy
@@ -344,7 +320,8 @@ def _due(policy: RetrainPolicy) -> str | None:
     return None
 
 
-def _policy(project: Project) -> RetrainPolicy:
+def policy_of(project: Project) -> RetrainPolicy:
+    """Return the project's policy; one with the defaults, not stored, where it has none."""
     return RetrainPolicy.objects.filter(project=project).first() or RetrainPolicy(project=project)
 
 

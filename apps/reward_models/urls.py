@@ -8,6 +8,10 @@ PROJECT = "projects/<slug:slug>"
 
 urlpatterns = [
     path(f"{PROJECT}/reward-models/", views.reward_models, name="reward-models"),
+    path(f"{PROJECT}/reward-models/<int:model_id>/", views.version, name="reward-model"),
+    path(f"{PROJECT}/reward-models/<int:model_id>/card/", views.model_card, name="reward-model-card"),
+    path(f"{PROJECT}/reward-models/<int:model_id>/evaluate/", views.evaluate, name="reward-model-evaluate"),
+    path(f"{PROJECT}/reward-models/<int:model_id>/roll-back/", views.roll_back_version, name="reward-model-roll-back"),
     path(f"{PROJECT}/reward-models/<int:model_id>/promote/", views.promote_version, name="reward-model-promote"),
     path(f"{PROJECT}/training-runs/start/", views.start, name="training-start"),
     path(f"{PROJECT}/training-runs/<int:run_id>/", views.training_run, name="training-run"),

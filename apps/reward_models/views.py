@@ -17,17 +17,21 @@ from apps.core.signed_in import signed_in
 from apps.jobs.services import live_queues
 from apps.projects.access import SEES_RESULTS, get_membership
 from apps.projects.models import Membership, Project
+from apps.reward_models.cards import CARD, card_of, latest_evaluations
 from apps.reward_models.chart import chart_of
-from apps.reward_models.forms import PolicyForm, QueueForm, SearchForm
-from apps.reward_models.models import RecipeSearch, RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.evaluations import start_evaluation
+from apps.reward_models.forms import EvaluationForm, PolicyForm, QueueForm, SearchForm
+from apps.reward_models.models import RecipeSearch, RewardModel, TrainingRun
+from apps.reward_models.promotion import promote, roll_back
 from apps.reward_models.services import (
     MIN_LABELS,
     current_model,
-    promote,
+    policy_of,
     save_policy,
     start_training,
     trainable_labels,
 )
+from apps.reward_models.version_page import benchmark_part, version_page
 from apps.signals.services import run_scorer, set_queue
 
 RUNS_SHOWN = 10
@@ -98,9 +102,7 @@ def score(request: PageRequest, slug: str) -> HttpResponse:
 def promote_version(request: PageRequest, slug: str, model_id: int) -> HttpResponse:
     """Make a version the current one."""
     membership = get_membership(request.user, slug, Membership.Role.MANAGER)
-    model = RewardModel.objects.filter(project=membership.project, pk=model_id).select_related("scorer").first()
-    if model is None:
-        raise NotFound(_("There is no such reward model in this project."))
+    model = _version(membership, model_id)
     try:
         promote(model=model, actor=membership.user)
         messages.success(request, _("Version %(number)s is the current one now.") % {"number": model.version})
@@ -111,10 +113,65 @@ def promote_version(request: PageRequest, slug: str, model_id: int) -> HttpRespo
 
 @signed_in
 @require_POST
+def roll_back_version(request: PageRequest, slug: str, model_id: int) -> HttpResponse:
+    """Make the version current again that this one replaced."""
+    membership = get_membership(request.user, slug, Membership.Role.MANAGER)
+    model = _version(membership, model_id)
+    try:
+        roll_back(model=model, actor=membership.user)
+        messages.success(request, _("Version %(number)s was taken back.") % {"number": model.version})
+    except Conflict as refused:
+        messages.error(request, refused.detail)
+    return redirect("reward-models", slug)
+
+
+@signed_in
+@require_GET
+def version(request: PageRequest, slug: str, model_id: int) -> HttpResponse:
+    """Show one version: figures, evidence, lineage; its benchmarks are polled while one is measured."""
+    membership = get_membership(request.user, slug, *SEES_RESULTS)
+    model = _version(membership, model_id)
+    if request.htmx and not request.htmx.boosted:
+        part = benchmark_part(model, latest_evaluations(model))
+        context = {"membership": membership, "model": model, **part}
+        status = 200 if part["measuring"] else STOP_POLLING
+        return render_page(request, "reward_models/version.html", "live", context, status=status)
+    return _version_page(request, membership, model)
+
+
+@signed_in
+@require_GET
+def model_card(request: PageRequest, slug: str, model_id: int) -> HttpResponse:
+    """Give the model card as a file."""
+    membership = get_membership(request.user, slug, *SEES_RESULTS)
+    model = _version(membership, model_id)
+    response = HttpResponse(card_of(model), content_type="text/markdown; charset=utf-8")
+    response.headers["Content-Disposition"] = f'attachment; filename="{CARD}"'
+    return response
+
+
+@signed_in
+@require_POST
+def evaluate(request: PageRequest, slug: str, model_id: int) -> HttpResponse:
+    """Start measuring a version."""
+    membership = get_membership(request.user, slug, *SEES_RESULTS)
+    model = _version(membership, model_id)
+    form = EvaluationForm(request.POST, request.FILES)
+    if form.is_valid():
+        try:
+            start_evaluation(model=model, created_by=membership.user, **form.source())
+            return redirect("reward-model", slug, model.pk)
+        except InvalidInput as refused:
+            form.add_error(None, refused.detail)
+    return _version_page(request, membership, model, form=form, status=422)
+
+
+@signed_in
+@require_POST
 def policy(request: PageRequest, slug: str) -> HttpResponse:
     """Change when the project retrains and what it promotes."""
     membership = get_membership(request.user, slug, Membership.Role.MANAGER)
-    form = PolicyForm(request.POST, instance=_policy_of(membership.project))
+    form = PolicyForm(request.POST, instance=policy_of(membership.project))
     if form.is_valid():
         try:
             save_policy(project=membership.project, actor=membership.user, **form.cleaned_data)
@@ -139,6 +196,30 @@ def queue_settings(request: PageRequest, slug: str) -> HttpResponse:
     return redirect("reward-models", slug)
 
 
+def _version(membership: Membership, model_id: int) -> RewardModel:
+    versions = RewardModel.objects.select_related("scorer", "parent", "snapshot", "training_run", "project")
+    model = versions.filter(project=membership.project, pk=model_id).first()
+    if model is None:
+        raise NotFound(_("There is no such reward model in this project."))
+    return model
+
+
+def _version_page(
+    request: PageRequest,
+    membership: Membership,
+    model: RewardModel,
+    *,
+    form: EvaluationForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    context = {
+        "membership": membership,
+        "form": form or EvaluationForm(),
+        **version_page(model, current_model(membership.project)),
+    }
+    return render_page(request, "reward_models/version.html", "live", context, status=status)
+
+
 def _page(
     request: PageRequest,
     membership: Membership,
@@ -161,7 +242,7 @@ def _page(
         "labels": trainable_labels(project),
         "min_labels": MIN_LABELS,
         "rewards_address": request.build_absolute_uri(f"/rm/{project.slug}") if serves else None,
-        "policy_form": policy_form or PolicyForm(instance=_policy_of(project)),
+        "policy_form": policy_form or PolicyForm(instance=policy_of(project)),
         "queue_form": queue_form or QueueForm(instance=project),
     }
     return render(request, "reward_models/reward_models.html", context, status=status)
@@ -170,10 +251,6 @@ def _page(
 def _searches(project: Project) -> QuerySet[RecipeSearch]:
     searches = RecipeSearch.objects.filter(project=project).select_related("job", "created_by")
     return searches.defer("recipe", "grid").order_by("-id")[:RUNS_SHOWN]
-
-
-def _policy_of(project: Project) -> RetrainPolicy:
-    return RetrainPolicy.objects.filter(project=project).first() or RetrainPolicy(project=project)
 
 
 def _last(run: TrainingRun, event: str) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from apps.labeling.models import Annotation, Assignment, Consensus
 from apps.labeling.services import submit_annotation
 from apps.projects.models import Membership, Project
 from apps.prompts.models import Comparison
-from apps.reward_models.models import RewardModel, TrainingRun
+from apps.reward_models.models import Evaluation, RewardModel, TrainingRun
 from apps.reward_models.searches import start_search
 from apps.reward_models.services import start_training
 from apps.signals.models import Scorer, Signal
@@ -32,7 +32,22 @@ from tests.factories import ComparisonFactory, MembershipFactory, UserFactory, a
 
 OTHER_PERSONS_WORDS = "@Response 1 is what Otto alone would call a splendid piece of marine engineering, says Otto."
 SIGNAL_VALUE = 0.73519
-MODEL_FILES = {"config.json": b'{"num_labels": 1}', "weights/model.safetensors": bytes(range(256)) * 5}
+MANIFEST = {
+    "loader": "transformers",
+    "recipe": {"name": "default", "pooling": "pooler"},
+    "recipe_hash": "b" * 64,
+    "snapshot": "c" * 64,
+    "feature_revision": "r",
+    "outputs": ["reward"],
+    "metrics": {"validation": None},
+}
+MODEL_FILES = {
+    "config.json": b'{"num_labels": 1}',
+    "tiebreak.json": json.dumps(MANIFEST).encode(),
+    "weights/model.safetensors": bytes(range(256)) * 5,
+}
+RESULT = {"overall": 0.625, "sections": [{"name": "Math", "n": 8, "score": 0.625, "interval": [0.25, 1.0]}]}
+RESULT |= {"missing": ["Coding"], "n": 8, "longer_wins": 0.5, "undecided": 0}
 
 
 class Api:
@@ -127,6 +142,15 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
         files=store_folder(tmp_path / "model", folder),
         metrics={"accuracy": 0.75},
         decision="It is the first version.",
+    )
+    Evaluation.objects.create(
+        project=project,
+        reward_model=model,
+        benchmark="judgebench",
+        source="judgebench.jsonl",
+        content_hash="d" * 64,
+        result=RESULT,
+        code_version="0.1.0",
     )
     made = start_import_of_items(project=project, items=[{"prompt": "?"}], created_by=None)
     run = start_training(project=project)

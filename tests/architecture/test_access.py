@@ -12,7 +12,7 @@ from apps.imports.uploads import create_upload
 from apps.jobs.services import enqueue
 from apps.labeling.leasing import lease_next
 from apps.projects.models import Project
-from apps.reward_models.models import RecipeSearch, RewardModel, TrainingRun
+from apps.reward_models.models import Evaluation, RecipeSearch, RewardModel, TrainingRun
 from apps.signals.models import Scorer
 from apps.webhooks.models import WebhookEndpoint
 from apps.webhooks.services import send_test
@@ -59,6 +59,8 @@ def things(project: Project) -> dict[str, object]:
         snapshot=snapshot,
         job=enqueue(kind="recipe_search", project=project, inputs={}),
     )
+    measured = {"benchmark": "judgebench", "source": "x", "content_hash": "x", "result": {}, "code_version": "x"}
+    evaluation = Evaluation.objects.create(project=project, reward_model=model, **measured)
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
     rows = {
@@ -68,6 +70,7 @@ def things(project: Project) -> dict[str, object]:
         "scorer": scorer,
         "model": model,
         "reward-model": model,
+        "evaluation": evaluation,
         "run": run,
         "training-run": run,
         "search": search,

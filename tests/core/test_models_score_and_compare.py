@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tests.core.conftest import pair_row
-from worker.core.evaluation import compare_folders, evaluate_folder
+from worker.core.evaluation import compare_folders, evaluate_folder, held_out_pair, judge_folder, run_benchmark
 from worker.core.features import FeatureCache
 from worker.core.pairs import Pair, PairsError, read_pairs
+from worker.core.reward_benchmarks import BENCHMARKS
 from worker.core.scoring import Scorer
 from worker.core.training.save import ModelFolderError
 
@@ -93,6 +94,89 @@ def test_a_comparison_says_which_model_is_better(
     assert card["candidate"] == evaluate_folder(good / "model", pairs, cache).metrics
     assert card["n"] == card["current"]["n"] == 12
     assert compare_folders(bad / "model", good / "model", [], cache) is None
+
+
+def frozen(number: int, **changes: Any) -> dict[str, Any]:
+    """A row of a snapshot's format `annotations`."""
+    row = pair_row(number)
+    votes = [("ann", row["preference"]), ("bob", "neither"), ("cem", 0)]
+    return {
+        "external_id": row["id"],
+        "prompt_hash": row["prompt_key"],
+        "messages": row["messages"],
+        "responses": [{"text": row["response_1"]}, {"text": row["response_2"]}],
+        "metadata": {"domain": "tides"},
+        "consensus": {"preference": row["preference"], "status": "agreed"},
+        "annotations": [{"annotator": name, "preference": preference} for name, preference in votes],
+        **changes,
+    }
+
+
+def test_a_version_is_judged_on_all_pairs_and_compared_on_those_that_neither_knows(
+    make_run: Any, train: Any, cache: FeatureCache
+) -> None:
+    good, bad = make_run("good"), make_run("bad", train=[flipped(pair_row(number)) for number in range(20)])
+    train(good)
+    train(bad)
+    pairs = [pair for number in range(30, 42) if (pair := held_out_pair(frozen(number))) is not None]
+    judged = judge_folder(
+        good / "model",
+        pairs=pairs,
+        controls=pairs[:3],
+        cache=cache,
+        against=bad / "model",
+        comparable=[number >= 4 for number in range(12)],
+    )
+    assert judged.card is not None
+    assert (judged.card["n"], judged.card["annotators"]["all"]["n"]) == (12, 12)
+    assert judged.comparison is not None
+    assert (judged.comparison["n"], judged.comparison["fixed"]) == (8, 8)
+    assert judged.controls == {"n": 3, "accuracy": 1.0, "wrong": [], "lost": []}
+    back = judge_folder(bad / "model", pairs=[], controls=pairs[:3], cache=cache, against=good / "model")
+    assert (back.card, back.comparison) == (None, None)
+    assert back.controls is not None
+    assert back.controls["lost"] == [pair.id for pair in pairs[:3]]
+
+
+def test_a_frozen_row_becomes_a_pair_to_judge_by() -> None:
+    pair = held_out_pair(frozen(3))
+    assert pair is not None
+    assert (pair.preference, pair.domain, pair.votes) == (1, "tides", (("ann", 1), ("cem", 0)))
+    excluded = held_out_pair(frozen(3, consensus={"preference": 1, "status": "excluded"}, metadata={"domain": [1]}))
+    assert excluded is not None
+    assert (excluded.preference, excluded.domain) == (0, "")
+    silent = [{"annotator": "ann", "preference": "neither"}]
+    nobody = frozen(3, consensus={"preference": "neither", "status": "neither"}, annotations=silent)
+    assert held_out_pair(nobody) is None
+
+
+def test_a_benchmark_is_run_on_a_model_folder(make_run: Any, train: Any, cache: FeatureCache) -> None:
+    run = make_run()
+    train(run)
+    row = {
+        "prompt": "why is the sea",
+        "chosen": ["good clear"],
+        "rejected": ["bad vague", "bad rude"],
+        "subset": "Math",
+    }
+    items = BENCHMARKS["reward-bench-2"].read(
+        enumerate([row, row | {"chosen": ["bad vague"], "rejected": ["good clear"]}])
+    )
+    figures = run_benchmark(run / "model", "reward-bench-2", items, cache)
+    assert (figures["n"], figures["overall"]) == (2, 0.5)
+
+
+def test_a_model_whose_rewards_are_no_numbers_is_not_measured(make_run: Any, train: Any, cache: FeatureCache) -> None:
+    run = make_run()
+    train(run)
+    from safetensors.numpy import load_file, save_file
+
+    head = run / "model" / "head" / "head.safetensors"
+    save_file({name: values * np.float32("nan") for name, values in load_file(head).items()}, head)
+    pair = held_out_pair(frozen(3))
+    assert pair is not None
+    with pytest.raises(ModelFolderError, match="no numbers"):
+        judge_folder(run / "model", pairs=[pair], controls=[], cache=cache)
 
 
 def test_a_warm_start_needs_the_same_features(make_run: Any, train: Any) -> None:

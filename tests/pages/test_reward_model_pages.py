@@ -154,11 +154,13 @@ def test_accuracy_below_chance_stays_in_the_chart():
 
 def test_the_policy_is_stored_and_shown(as_user, manager, project):
     client = as_user(manager)
-    fields = {"every_labels": 50, "every_hours": "", "promotion": "always", "min_gain": 0.01, "recipe": '{"epochs": 5}'}
-    client.post("/projects/tides/settings/retraining/", fields)
+    rule = {"min_gain": 0.01, "min_probability": 0.9, "max_domain_loss": "", "keep_controls": "on"}
+    fields = {"every_labels": 50, "every_hours": "", "promotion": "always", "recipe": '{"epochs": 5}'}
+    client.post("/projects/tides/settings/retraining/", fields | rule)
     policy = RetrainPolicy.objects.get()
     assert (policy.every_labels, policy.every_hours, policy.promotion) == (50, None, "always")
     assert policy.recipe == {"epochs": 5}
+    assert (policy.min_probability, policy.max_domain_loss, policy.keep_controls) == (0.9, None, True)
     assert "every 50 new labels" in client.get("/projects/tides/").content.decode()
     assert AuditEvent.objects.get().actor == manager
 
@@ -173,10 +175,12 @@ def test_the_policy_is_stored_and_shown(as_user, manager, project):
         ({"recipe": '{"initialisation": "77"}'}, "reward model of this project"),
         ({"every_labels": 0}, "greater than or equal to 1"),
         ({"min_gain": 2}, "less than or equal to 1"),
+        ({"min_probability": 2}, "less than or equal to 1"),
+        ({"max_domain_loss": -1}, "greater than or equal to 0"),
     ],
 )
 def test_a_wrong_policy_is_refused_with_the_field_named(as_user, manager, project, change, message):
-    fields = {"every_labels": 50, "promotion": "better", "min_gain": 0, "recipe": "{}"} | change
+    fields = {"every_labels": 50, "promotion": "better", "min_gain": 0, "min_probability": 0.5, "recipe": "{}"} | change
     response = as_user(manager).post("/projects/tides/settings/retraining/", fields)
     assert response.status_code == 422
     assert message in response.content.decode()

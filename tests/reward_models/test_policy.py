@@ -10,8 +10,10 @@ from apps.exports.models import Snapshot
 from apps.jobs.models import Job
 from apps.labeling.models import Consensus
 from apps.projects.models import AuditEvent
-from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
-from apps.reward_models.services import check_retrain_policies, decide, never_trained_on, promote, start_training
+from apps.reward_models.evaluations import unseen_by
+from apps.reward_models.models import Evaluation, PromotionDecision, RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.promotion import decide, promote, roll_back
+from apps.reward_models.services import check_retrain_policies, start_training
 from apps.signals.models import Scorer, Signal
 from tests.factories import ComparisonFactory, ProjectFactory
 
@@ -118,36 +120,47 @@ def test_a_policy_whose_recipe_is_refused_does_not_stop_the_others(project):
     assert TrainingRun.objects.get().project == project
 
 
-def compared(difference):
-    return {"difference": difference, "candidate_accuracy": 0.7 + difference, "current_accuracy": 0.7, "n": 40}
+def judged(difference, probability=0.9, lost=()):
+    """The result of an evaluation that found this difference in every domain."""
+    figures = {"candidate_accuracy": 0.7 + difference, "current_accuracy": 0.7, "n": 40, "prompts": 40}
+    drawn = {"probability_better": probability, "difference_quantiles": [difference] * 201}
+    domains = [{"name": "tides", "n": 40, "difference": difference}]
+    comparison = {"difference": difference, "domains": domains, **figures, **drawn}
+    return {"comparison": comparison, "controls": {"n": 9, "lost": list(lost)}}
 
 
 @pytest.mark.parametrize(
-    ("policy", "comparison", "has_current", "promoted", "words"),
+    ("policy", "result", "has_current", "promoted", "words"),
     [
         ({}, None, False, True, "first version"),
-        ({}, compared(0.1), True, True, "0.800 against 0.700 on 40 pairs"),
-        ({}, compared(0.0), True, False, "Not better"),
-        ({}, compared(-0.1), True, False, "Not better"),
-        ({"min_gain": 0.2}, compared(0.1), True, False, "by at least 0.2"),
+        ({}, judged(0.1), True, True, "0.800 against 0.700 on 40 pairs"),
+        ({}, judged(0.1, probability=0.79), True, False, "with probability 0.790, 0.8 is asked"),
+        ({"min_probability": 0.5}, judged(0.1, probability=0.79), True, True, "Better"),
+        ({}, judged(0.0), True, False, "does not pass"),
+        ({}, judged(-0.1), True, False, "does not pass"),
+        ({"min_gain": 0.2}, judged(0.1), True, False, "by at least 0.2"),
+        ({}, judged(0.1, lost=["gold-1"]), True, False, "1 of 9 control pairs are lost: gold-1."),
+        ({"keep_controls": False}, judged(0.1, lost=["gold-1"]), True, True, "Better"),
+        ({"max_domain_loss": 0.05}, judged(-0.1), True, False, "Worse by more than 0.05 in tides -0.100"),
         ({}, None, True, False, "no held-out pairs"),
-        ({"promotion": "always"}, compared(-0.1), True, True, "every new version"),
-        ({"promotion": "by_hand"}, compared(0.1), True, False, "by hand"),
+        ({}, {"comparison": None, "controls": None}, True, False, "no held-out pairs"),
+        ({"promotion": "always"}, judged(-0.1), True, True, "every new version"),
+        ({"promotion": "by_hand"}, judged(0.1), True, False, "by hand"),
     ],
 )
-def test_the_promotion_rule_decides_with_a_sentence(policy, comparison, has_current, promoted, words):
+def test_the_promotion_rule_decides_with_a_sentence(policy, result, has_current, promoted, words):
     current = RewardModel(pk=1) if has_current else None
-    decision, reason = decide(RetrainPolicy(**policy), comparison=comparison, judged_against=current, current=current)
-    assert decision is promoted
-    assert words in reason
+    verdict = decide(RetrainPolicy(**policy), judged=result, judged_against=current, current=current)
+    assert verdict.promoted is promoted
+    assert words in verdict.reason
+    applied = policy.get("promotion") is None and has_current and result is not None and result["comparison"]
+    assert (verdict.rule is not None) is bool(applied)
 
 
 def test_a_version_judged_against_another_than_the_current_one_is_not_promoted():
-    decision, reason = decide(
-        RetrainPolicy(), comparison=compared(0.3), judged_against=RewardModel(pk=1), current=RewardModel(pk=2)
-    )
-    assert decision is False
-    assert "while this one was judged" in reason
+    verdict = decide(RetrainPolicy(), judged=judged(0.3), judged_against=RewardModel(pk=1), current=RewardModel(pk=2))
+    assert verdict.promoted is False
+    assert "while this one was judged" in verdict.reason
 
 
 def test_a_prompt_that_any_ancestor_has_trained_on_judges_nobody(project):
@@ -159,10 +172,11 @@ def test_a_prompt_that_any_ancestor_has_trained_on_judges_nobody(project):
     first.recipe = {"initialisation": "scratch"}
     first.refresh_from_db(fields=["snapshot"])
     first.save()
-    assert never_trained_on(prompt_hash="h", model=second, initialisation="scratch")
-    assert not never_trained_on(prompt_hash="h", model=second, initialisation=str(first.pk))
+    assert unseen_by()("h")
+    assert unseen_by(second)("h")
+    assert not unseen_by(second, first)("h")
     second.recipe = {"initialisation": str(first.pk)}
-    assert not never_trained_on(prompt_hash="h", model=second, initialisation="scratch")
+    assert not unseen_by(second)("h")
 
 
 def test_promoting_retires_the_current_version_and_scores_with_the_new_one(project, manager):
@@ -190,3 +204,61 @@ def test_the_old_versions_signals_stay(project):
     promote(model=old, actor=None)
     promote(model=new, actor=None)
     assert sorted(response.signals.values_list("value", flat=True)) == [0.5, 0.9]
+
+
+# --- Back to the version before ---
+
+
+def states(*models):
+    for model in models:
+        model.refresh_from_db()
+    return [model.state for model in models]
+
+
+def test_a_rollback_makes_the_version_before_current_again_with_its_order_of_the_queue(project, manager):
+    settle_labels(project, 8)
+    first, second = make_model(project, 1, state="current"), make_model(project, 2)
+    promote(model=second, actor=manager)
+    job = roll_back(model=second, actor=manager)
+    assert states(first, second) == ["current", "retired"]
+    assert Scorer.objects.get(orders_queue=True) == first.scorer
+    assert (job.kind, job.inputs) == ("scoring", {"scorer": first.scorer.pk})
+    decision = PromotionDecision.objects.latest("id")
+    assert (decision.kind, decision.reward_model, decision.against) == ("rollback", first, second)
+    assert (decision.decided_by, decision.promoted) == (manager, True)
+    events = AuditEvent.objects.filter(verb="promoted a reward model", actor=manager)
+    assert [event.detail["version"] for event in events.order_by("id")] == [2, 1]
+
+
+def test_rolling_back_twice_does_not_swap_two_versions_for_ever(project, manager):
+    settle_labels(project, 8)
+    first, second, third = make_model(project, 1), make_model(project, 2), make_model(project, 3)
+    for model in (first, second, third):
+        promote(model=model, actor=manager)
+    roll_back(model=third, actor=manager)
+    roll_back(model=second, actor=manager)
+    assert states(first, second, third) == ["current", "retired", "retired"]
+    with pytest.raises(Conflict, match="No version was current before"):
+        roll_back(model=first, actor=manager)
+    with pytest.raises(Conflict, match="not the current version"):
+        roll_back(model=second, actor=manager)
+
+
+def test_a_version_from_before_decisions_were_kept_goes_back_to_its_parent(project, manager):
+    settle_labels(project, 8)
+    first, second = make_model(project, 1, state="retired"), make_model(project, 2, state="current")
+    second.parent = first
+    second.save()
+    roll_back(model=second, actor=manager)
+    assert states(first, second) == ["current", "retired"]
+
+
+def test_a_promotion_by_hand_names_its_evidence(project, manager):
+    settle_labels(project, 8)
+    first, second = make_model(project, 1, state="current"), make_model(project, 2)
+    measured = {"project": project, "reward_model": second, "benchmark": "held-out", "content_hash": "h"}
+    for against in (first, None):
+        Evaluation.objects.create(source="s", result={}, code_version="1", against=against, **measured)
+    promote(model=second, actor=manager)
+    decision = PromotionDecision.objects.get()
+    assert (decision.kind, decision.evidence.against, decision.against) == ("person", first, first)

@@ -3,6 +3,9 @@
 Celery is left out here (tests/e2e runs it); PostgreSQL, the training subprocess and MiniLM are real.
 """
 
+import hashlib
+import io
+import json
 import math
 from pathlib import Path
 
@@ -14,11 +17,13 @@ from apps.imports.services import import_stream
 from apps.jobs.models import Job
 from apps.labeling.models import QueueItem
 from apps.prompts.models import Response
+from apps.reward_models.evaluations import start_evaluation
 from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
 from apps.reward_models.services import start_training
 from apps.signals.models import MarginSpread, Signal
 from apps.signals.services import set_queue
 from tests.factories import ProjectFactory, UserFactory
+from worker.tasks.evaluating import evaluate_reward_model
 from worker.tasks.scoring import score_responses
 from worker.tasks.training import train_reward_model
 
@@ -81,7 +86,44 @@ def test_labels_become_a_version_that_scores_everything_and_orders_the_queue(dem
     newer = RewardModel.objects.get(version=2)
     assert newer.parent == model
     assert newer.comparison["n"] == model.metrics["validation"]["n"]
-    assert newer.state == ("current" if newer.comparison["difference"] > 0 else "candidate")
+    decision = newer.decisions.get()
+    assert (decision.kind, decision.against, decision.evidence.against) == ("rule", model, model)
+    assert newer.state == ("current" if decision.promoted else "candidate")
+    assert decision.promoted is all(check["passed"] for check in decision.checks)
+    held_out = decision.evidence.result
+    assert held_out["card"]["accuracy"] == newer.metrics["validation"]["accuracy"]
+    assert held_out["comparison"]["n"] == newer.comparison["n"]
+    assert held_out["prompts"]["content_hash"] == second_run.snapshot.content_hash
+    assert 0 < held_out["prompts"]["count"] <= held_out["card"]["prompts"] + held_out["card"]["annotators"]["all"]["n"]
+    card = (local_folder(newer.folder, newer.files) / "README.md").read_text()
+    assert f"value: {round(newer.metrics['validation']['accuracy'], 6)}" in card
+    assert "noise ceiling" in card
+
+    measure(newer, demo)
+
+
+def measure(newer, demo):
+    """Measure the second version again, and on a benchmark's file whose rows come with a bad one."""
+    row = {"pair_id": "1", "source": "livebench-math", "question": "?", "response_A": "a", "label": "A>B"}
+    for rows, error in (([row], "Row 1: response_B must be text, not None."), ([row | {"response_B": "b"}], "")):
+        file = io.BytesIO("".join(json.dumps(each) + "\n" for each in rows).encode())
+        job = start_evaluation(model=newer, benchmark="judgebench", created_by=None, file=file, file_name="jb.jsonl")
+        evaluate_reward_model(job.pk)
+        job.refresh_from_db()
+        assert job.error == error
+    benchmark = newer.evaluations.get(benchmark="judgebench")
+    assert (benchmark.result["n"], benchmark.source, benchmark.job) == (1, "jb.jsonl", job)
+    assert job.result == {"evaluation": str(benchmark.pk), "reward_model": str(newer.pk)}
+    assert benchmark.content_hash == hashlib.sha256(file.getvalue()).hexdigest()
+
+    again = start_evaluation(model=newer, benchmark="held-out", created_by=None)
+    evaluate_reward_model(again.pk)
+    evaluate_reward_model(again.pk)  # a message that comes twice measures once
+    first, second = newer.evaluations.filter(benchmark="held-out").order_by("id")
+    assert second.result["card"] == first.result["card"]
+    assert second.result["prompts"] == first.result["prompts"]
+    current = RewardModel.objects.current_of(demo)
+    assert second.against == (newer.parent if current == newer else current)
 
 
 def test_a_run_that_cannot_train_fails_with_the_trainings_own_sentence(demo):

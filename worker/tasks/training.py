@@ -16,25 +16,17 @@ from django.conf import settings
 
 from apps.exports.services import write_snapshot
 from apps.jobs.services import LeaseLost, storing
-from apps.reward_models.models import RewardModel, TrainingRun
-from apps.reward_models.services import (
-    VALIDATION,
-    current_model,
-    model_folder,
-    never_trained_on,
-    note_event,
-    register_version,
-    write_run_folder,
-)
+from apps.reward_models.cards import write_card
+from apps.reward_models.models import TrainingRun
+from apps.reward_models.services import current_model, note_event, register_version, started_from, write_run_folder
 from worker.processes import die_with_parent
+from worker.tasks.evaluating import failing_in_sentences, judge_version
 from worker.tasks.running import Held, JobFailed, run_job
-from worker.tasks.scoring import feature_cache
 
 NOTE_SECONDS = 1.0
 STOP_SECONDS = 20
 STOP_SECONDS_OF_BACKBONES = 120  # a checkpoint of billions of weights takes longer than one of a head
 KEPT_EVENTS = {"pairs", "overlong", "features", "step", "evaluation"}
-CODE_VERSION = "0.1.0"
 
 
 @shared_task(name="tiebreak.train_reward_model")
@@ -52,15 +44,17 @@ def _train(held: Held) -> None:
         write_run_folder(run=run, folder=folder)
     saved = _supervise(held, run, folder)
     held.progress(1, 1, "Comparing with the current version")
-    current = current_model(run.project)
+    current, made = current_model(run.project), Path(saved["model"])
+    with failing_in_sentences():
+        judged = judge_version(held, snapshot=run.snapshot, folder=made, versions=started_from(run), against=current)
+    write_card(folder=made, result=judged)
     register_version(
         run=run,
         claim=held.claim,
-        folder=Path(saved["model"]),
+        folder=made,
         metrics=saved["metrics"],
+        judged=judged if judged["card"] else None,
         judged_against=current,
-        comparison=_compare(run, folder, current, Path(saved["model"])) if current else None,
-        code_version=CODE_VERSION,
     )
 
 
@@ -158,17 +152,3 @@ def training_process(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO
                 process.kill()
                 process.wait()
         lines.close()
-
-
-def _compare(run: TrainingRun, folder: Path, current: RewardModel, candidate: Path) -> dict[str, Any] | None:
-    """Judge both versions on the held-out pairs that neither has ever seen; None when there are none."""
-    from worker.core.evaluation import compare_folders  # loads torch, which this module's importers must not
-    from worker.core.pairs import decided, read_pairs
-
-    start = run.recipe["initialisation"]
-    pairs = [
-        pair
-        for pair in decided(read_pairs(folder / f"{VALIDATION}.jsonl"))
-        if never_trained_on(prompt_hash=pair.prompt_key, model=current, initialisation=start)
-    ]
-    return compare_folders(model_folder(current), candidate, pairs, feature_cache())

@@ -37,6 +37,12 @@ def signed(value: float | None) -> str:
 
 
 @register.filter
+def signed_percent(share: float | None, digits: int = 1) -> str:
+    """Return a difference of shares in points with its sign, and a real minus."""
+    return "–" if share in (None, "") else number_format(f"{100 * share:+.{digits}f}", digits).replace("-", "−")
+
+
+@register.filter
 def item(mapping: dict[Any, Any], key: Any) -> Any:
     """Return an entry of a mapping, or nothing."""
     return mapping.get(key, "")

@@ -1,7 +1,11 @@
-"""The README.md of a saved reward model."""
+"""The README.md of a saved reward model, with the metadata of the Hugging Face hub (`model-index`)."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 LOAD_WITH_SENTENCE_TRANSFORMERS = """\
 from sentence_transformers import SentenceTransformer
@@ -30,18 +34,34 @@ reward = model(**inputs).logits[0, 0]
 """
 
 
-def model_card(manifest: dict[str, Any]) -> str:
-    """Return the card: how to load the model, what it was trained on and how well it does."""
+TASK = {"type": "preference_evaluation", "name": "Preference prediction"}
+"""The type under which RewardBench files reward models."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a version was measured on (a snapshot's or a benchmark's name, type and revision) and what came out."""
+
+    name: str
+    type: str
+    revision: str
+    metrics: dict[str, float | None]
+    note: str = ""
+
+
+def model_card(manifest: dict[str, Any], figures: Sequence[Figures] = ()) -> str:
+    """Return the card: how to load the model, what it was trained on and how well it does.
+
+    Without `figures`, those that training measured are in it.
+    """
     recipe = manifest["recipe"]
     if manifest["loader"] == "sentence-transformers":
         usage = LOAD_WITH_SENTENCE_TRANSFORMERS
     else:
         usage = LOAD_DECODER if recipe["pooling"] == "last" else LOAD_ENCODER
+    validation = manifest["metrics"].get("validation")
     return f"""---
-library_name: {manifest["loader"]}
-pipeline_tag: text-classification
-tags: [reward-model, tiebreak]
----
+{_metadata(manifest, figures or _measured(manifest["snapshot"], validation))}---
 
 # Reward model: {recipe["name"]}
 
@@ -59,11 +79,11 @@ single turn is written as it is.
 
 ## Metrics on held-out prompts
 
-{_metrics_table(manifest["metrics"].get("validation"))}
+{_metrics_table(validation)}
 
 "Longer wins" is the accuracy of choosing the longer response. A model that has learned little but length is
 close to it, and weak among the pairs where the shorter response won.
-
+{_other_figures(figures)}
 ## Training
 
 - recipe `{manifest["recipe_hash"]}`
@@ -76,6 +96,72 @@ close to it, and weak among the pairs where the shorter response won.
 {json.dumps(recipe, indent=2, sort_keys=True)}
 ```
 """
+
+
+def held_out_figures(snapshot: str, card: dict[str, Any]) -> Figures:
+    """Return the figures of a scorecard that a hub shows; people's names stay out of it."""
+    calibration, ceiling, bias = card.get("calibration"), card.get("ceiling"), card.get("length_bias")
+    metrics = {
+        "accuracy": card["accuracy"],
+        "nll": calibration and calibration["nll"],
+        "brier_score": calibration and calibration["brier"],
+        "expected_calibration_error": calibration and calibration["ece"],
+        "length_bias": bias and bias["choice"]["coefficient"],
+        "agreement_with_single_people": (card.get("annotators") or {}).get("all")
+        and card["annotators"]["all"]["accuracy"],
+        "noise_ceiling": ceiling and ceiling["person"]["accuracy"],
+    }
+    return Figures("Held-out prompts of a Tiebreak snapshot", "tiebreak-snapshot", snapshot, metrics)
+
+
+def benchmark_figures(title: str, name: str, content_hash: str, result: dict[str, Any]) -> Figures:
+    """Return the figures of a benchmark: its average and its sections."""
+    missing = ", ".join(result["missing"])
+    sections = {
+        f"accuracy_{section['name'].lower().replace(' ', '_')}": section["score"] for section in result["sections"]
+    }
+    note = f"without {missing}, so not to be compared with published figures" if missing else ""
+    return Figures(title, name, content_hash, {"accuracy": result["overall"], **sections}, note)
+
+
+def _measured(snapshot: str, validation: dict[str, Any] | None) -> tuple[Figures, ...]:
+    if validation is None:
+        return ()
+    metrics = {"accuracy": validation["accuracy"], "nll": validation["log_loss"]}
+    return (Figures("Held-out prompts of a Tiebreak snapshot", "tiebreak-snapshot", snapshot, metrics),)
+
+
+def _metadata(manifest: dict[str, Any], figures: Sequence[Figures]) -> str:
+    """Return the card's front matter; the hub's specification is huggingface/hub-docs, `modelcard.md`."""
+    metadata: dict[str, Any] = {
+        "library_name": manifest["loader"],
+        "pipeline_tag": "text-classification",
+        "tags": ["reward-model", "tiebreak"],
+    }
+    results = [
+        {
+            "task": TASK,
+            "dataset": {"name": each.name, "type": each.type, "revision": each.revision},
+            "metrics": [
+                {"type": name, "value": round(value, 6)} for name, value in each.metrics.items() if value is not None
+            ],
+        }
+        for each in figures
+    ]
+    if results:
+        metadata["model-index"] = [{"name": manifest["recipe"]["name"], "results": results}]
+    return yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _other_figures(figures: Sequence[Figures]) -> str:
+    """Return the figures beside the accuracy as a table."""
+    rows = [
+        f"| {each.name}{f' ({each.note})' if each.note else ''} | {name.replace('_', ' ')} | {value:.3f} |"
+        for each in figures
+        for name, value in each.metrics.items()
+        if value is not None
+    ]
+    return "\n| measured on | figure | value |\n|---|---|---:|\n" + "\n".join(rows) + "\n" if rows else ""
 
 
 def _metrics_table(validation: dict[str, Any] | None) -> str:
