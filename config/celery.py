@@ -69,6 +69,7 @@ app.conf.update(
         "worker.tasks.scoring",
         "worker.tasks.training",
         "worker.tasks.datasets",
+        "worker.tasks.rules",
     ],
     task_default_queue=CPU,
     task_routes={kind.task: {"queue": kind.queue} for kind in KINDS.values()}
