@@ -94,7 +94,7 @@ def test_exchanging_the_responses_of_a_pair_changes_nothing():
 
 
 def test_no_text_is_in_two_parts():
-    _, _, _, first, second = world(300)
+    first = world(300)[3]
     labels = labels_of([1] * 300, ["p"] * 300, first, [*first[1:], first[0]], seed=2)
     parts: dict[int, set[str]] = {}
     for one, other, part in zip(labels.first, labels.second, labels.part, strict=True):
