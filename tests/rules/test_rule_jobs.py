@@ -5,7 +5,8 @@ import pytest
 from apps.exports.services import create_snapshot
 from apps.jobs.models import Job
 from apps.jobs.services import claim
-from apps.prompts.models import Response
+from apps.prompts.models import Comparison, Response
+from apps.quality.models import ExpectedSide
 from apps.reward_models.models import RewardModel
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet, Verdict
 from apps.rules.services import ProposedRule, activate, create_rule_set, freeze_labels, start_measuring, start_mining
@@ -66,6 +67,12 @@ def test_the_set_is_measured_by_itself(mined):
     assert mined.rule_set.figures["overlap"] == [[1.0]]
     assert mined.rule_set.figures["with_model"] is None
     assert mined.rule_set.figures["length"]  # from the miner, and kept
+    assert not ExpectedSide.objects.exists()  # a draft expects nothing
+    activate(rule_set=mined.rule_set, actor=None)
+    measure_rules(Job.objects.get(kind="rule_figures", state="queued").pk)
+    marked = {each.comparison_id: each.side for each in ExpectedSide.objects.all()}
+    pairs = Comparison.objects.select_related("response_2")
+    assert marked == {each.pk: 1 if each.response_2.text.startswith("(") else -1 for each in pairs}
 
 
 def test_a_run_that_died_finds_the_same_rules_though_labels_came_meanwhile(project):
