@@ -1,6 +1,7 @@
 """Rules on pages: versions, one version, one rule, what managers do, and what annotators see after they have spoken."""
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from apps.jobs.models import Job
 from apps.labeling.leasing import lease_next
@@ -163,3 +164,20 @@ def test_the_list_and_a_version_cost_few_queries(as_user, manager, draft, django
     for path, most in ((PATH, 10), (f"{PATH}1/", 8), (f"{PATH}1/1/", 10)):
         with django_assert_max_num_queries(most):
             client.get(path)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(open_page, manager, draft, annotator, submitted):
+    activate(rule_set=draft, actor=manager)
+    Project.objects.filter(slug="tides").update(shows_rules=True)
+    for width, height, scheme in ((1440, 900, "light"), (390, 844, "dark")):
+        window = {"bypass_csp": True, "color_scheme": scheme, "viewport": {"width": width, "height": height}}
+        page = open_page(manager, PATH, **window)
+        theirs = open_page(annotator, f"/assignments/{submitted.pk}/rules/", **window)
+        for shown, path in ((page, PATH), (page, f"{PATH}1/"), (page, f"{PATH}1/1/"), (theirs, None)):
+            if path:
+                shown.goto(path)
+            violations = Axe().run(shown).response["violations"]
+            assert [(found["id"], found["nodes"][0]["html"]) for found in violations] == [], path
+            assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert page.console == theirs.console == []
