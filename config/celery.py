@@ -71,6 +71,7 @@ app.conf.update(
         "worker.tasks.searching",
         "worker.tasks.datasets",
         "worker.tasks.evaluating",
+        "worker.tasks.rules",
     ],
     task_default_queue=CPU,
     task_routes={kind.task: {"queue": kind.queue} for kind in KINDS.values()}

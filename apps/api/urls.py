@@ -17,6 +17,7 @@ from apps.quality import api_views as quality
 from apps.reward_models import api_views as reward_models
 from apps.reward_models import search_api_views as searches
 from apps.reward_models import serving_api_views as serving
+from apps.rules import api_views as rules
 from apps.signals import api_views as signals
 from apps.webhooks import api_views as webhooks
 
@@ -76,6 +77,13 @@ urlpatterns = [
     path("reward-models/<str:id>/score/", serving.RewardModelScore.as_view()),
     path("evaluations/<str:id>/", reward_models.EvaluationDetail.as_view()),
     path(f"{PROJECT}/retrain-policy/", reward_models.RetrainPolicyDetail.as_view()),
+    path(f"{PROJECT}/rule-extractions/", rules.RuleExtractionList.as_view()),
+    path(f"{PROJECT}/rule-sets/", rules.RuleSetList.as_view()),
+    path("rule-sets/<str:id>/", rules.RuleSetDetail.as_view()),
+    path("rule-sets/<str:id>/activate/", rules.RuleSetActivate.as_view()),
+    path("rule-sets/<str:id>/verdicts/", rules.RuleSetVerdicts.as_view()),
+    path("rule-sets/<str:id>/measure/", rules.RuleSetMeasure.as_view()),
+    path("rules/<str:id>/", rules.RuleDetail.as_view()),
     path(f"{PROJECT}/jobs/", jobs.ProjectJobList.as_view()),
     path("jobs/<str:id>/", jobs.JobDetail.as_view()),
     path("jobs/<str:id>/cancel/", jobs.JobCancel.as_view()),

@@ -29,4 +29,6 @@ KINDS = {
     "training": Kind("tiebreak.train_reward_model", GPU, _("Training")),
     "recipe_search": Kind("tiebreak.search_recipe", GPU, _("Recipe search")),
     "evaluation": Kind("tiebreak.evaluate_reward_model", GPU, _("Evaluation")),
+    "rule_extraction": Kind("tiebreak.extract_rules", CPU, _("Rule extraction")),
+    "rule_figures": Kind("tiebreak.measure_rules", CPU, _("Figures of rules")),
 }

@@ -17,6 +17,7 @@ class Project(Created):
         UNCERTAIN = "uncertain", _("Pairs the reward model is least sure about first")
         FISHER = "fisher", _("Pairs whose label tells the reward model most first")
         HIGH_GAP = "high_gap", _("Pairs whose rewards differ most first")
+        RULES = "rules", _("Pairs on which rules and reward model disagree first")
         IMPORTED = "imported", _("In the order of import")
 
     slug = models.CharField(
@@ -41,6 +42,9 @@ class Project(Created):
         null=True,
         editable=False,
         help_text="Open pairs of everybody's pool when the queue was last ordered; a random draw is one of so many.",
+    )
+    shows_rules = models.BooleanField(
+        default=False, help_text="Annotators may see which rules spoke for and against a pair they have submitted."
     )
     webhook_events = ArrayField(
         models.CharField(max_length=40),

@@ -182,6 +182,8 @@ class SignalList(ListView):
 
 
 def _why_not(kind: str) -> str:
+    if kind == Scorer.Kind.RULE_SET:
+        return "Activating a rule set makes its scorer."
     if kind in Scorer.Kind.values:
         return "Training makes these scorers: start a training run, and promote the version that comes out."
     return f"There is no such kind of scorer; the kind that can be configured is {Scorer.Kind.LENGTH.value}."

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import Avg, Count, Exists, Max, Min, OuterRef, QuerySet, StdDev
+from django.db.models import Avg, Count, Exists, Max, Min, OuterRef, Q, QuerySet, StdDev
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -30,6 +31,7 @@ class Measured:
     response_id: int
     value: float
     input_hash: str
+    parts: dict[str, Any] = field(default_factory=dict)
 
 
 def shaped_values(signals: Sequence[Signal]) -> dict[int, float]:
@@ -98,10 +100,10 @@ def run_scorer(*, scorer: Scorer, created_by: User | None = None) -> Job:
     )
 
 
-def score_new_responses(*, project: Project) -> Job | None:
-    """Start scoring with the scorer that orders the queue, if there is one and it has something left to score."""
-    scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
-    return run_scorer(scorer=scorer) if scorer and unscored(scorer).exists() else None
+def score_new_responses(*, project: Project) -> list[Job]:
+    """Start scoring with what orders the queue and what keeps up, where something is left to score."""
+    scorers = Scorer.objects.filter(Q(orders_queue=True) | Q(keeps_up=True), project=project).order_by("id")
+    return [run_scorer(scorer=scorer) for scorer in scorers if unscored(scorer).exists()]
 
 
 def unscored(scorer: Scorer) -> QuerySet[Response]:
@@ -118,7 +120,10 @@ def input_hash(response: Response) -> str:
 def store_signals(*, scorer: Scorer, measured: Sequence[Measured]) -> None:
     """Store raw values; a response that has one from this scorer keeps it, so a repeated batch changes nothing."""
     Signal.objects.bulk_create(
-        [Signal(scorer=scorer, response_id=m.response_id, value=m.value, input_hash=m.input_hash) for m in measured],
+        [
+            Signal(scorer=scorer, response_id=m.response_id, value=m.value, parts=m.parts, input_hash=m.input_hash)
+            for m in measured
+        ],
         ignore_conflicts=True,
         batch_size=1000,
     )
@@ -222,7 +227,31 @@ WITH margins AS (
 UPDATE labeling_queueitem AS queue SET priority = levels.priority
 FROM levels WHERE levels.id = queue.comparison_id AND queue.priority <> levels.priority
 """
-_PRIORITY_BY = {order: _PRIORITY.format(cost=acquisition.cost) for order, acquisition in ACQUISITIONS.items()}
+# From -1, the active rules are wholly against the model, to 1; a pair that they have not scored lies between.
+_PRIORITY_FROM_RULES = """
+WITH agreement AS (
+    SELECT comparison.id,
+        (1.001 + sign(second.value - first.value) * coalesce(rules_2.value - rules_1.value, 0))::numeric AS cost
+    FROM prompts_comparison AS comparison
+    JOIN signals_signal AS first ON first.response_id = comparison.response_1_id AND first.scorer_id = %(scorer)s
+    JOIN signals_signal AS second ON second.response_id = comparison.response_2_id AND second.scorer_id = %(scorer)s
+    LEFT JOIN signals_signal AS rules_1
+        ON rules_1.response_id = comparison.response_1_id AND rules_1.scorer_id = %(rules)s
+    LEFT JOIN signals_signal AS rules_2
+        ON rules_2.response_id = comparison.response_2_id AND rules_2.scorer_id = %(rules)s
+    WHERE comparison.id = ANY(%(ids)s)
+), levels AS (
+    SELECT id, CASE WHEN cost > 0 AND cost < 'Infinity'
+        THEN -round(cost, -floor(log(cost))::int)::float8 ELSE 0 END AS priority
+    FROM agreement
+)
+UPDATE labeling_queueitem AS queue SET priority = levels.priority
+FROM levels WHERE levels.id = queue.comparison_id AND queue.priority <> levels.priority
+"""
+_PRIORITY_BY = {
+    **{order: _PRIORITY.format(cost=acquisition.cost) for order, acquisition in ACQUISITIONS.items()},
+    Project.QueueOrder.RULES: _PRIORITY_FROM_RULES,
+}
 _PRIORITY_ZERO = "UPDATE labeling_queueitem SET priority = 0 WHERE comparison_id = ANY(%(ids)s) AND priority <> 0"
 _COUNT_OPEN = """
 UPDATE projects_project AS project SET open_when_ordered = (
@@ -237,14 +266,17 @@ ORDER_CHUNK = 2000
 def order_queue(*, project: Project) -> None:
     """Write the priority of every open queue item by the project's acquisition function, or 0 for the order of import.
 
+    Where a project wants it, it is minus how much the active rules agree with the model instead.
     A priority is minus the cost to one significant digit: pairs of about equal worth share a level, in which those
     already begun go first. A pair without scores keeps priority 0, above every cost: what nobody has looked at is the
     most uncertain. Items are locked in the order of their ids and a chunk at a time, so that nobody who labels waits
     for long. How many are open is noted for the propensities of random draws.
     """
     scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
+    rules = Scorer.objects.filter(project=project, kind=Scorer.Kind.RULE_SET, keeps_up=True).first()
     statement = _PRIORITY_BY.get(project.queue_order, _PRIORITY_ZERO) if scorer else _PRIORITY_ZERO
-    values = {"project": project.pk, "scorer": scorer.pk if scorer else None, "chunk": ORDER_CHUNK, "after": 0}
+    scorers = {"scorer": scorer.pk if scorer else None, "rules": rules.pk if rules else None}
+    values = {"project": project.pk, **scorers, "chunk": ORDER_CHUNK, "after": 0}
     with connection.cursor() as cursor:
         while True:
             cursor.execute(_NEXT_OPEN, values)

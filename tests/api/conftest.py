@@ -25,6 +25,7 @@ from apps.prompts.models import Comparison
 from apps.reward_models.models import Evaluation, RewardModel, TrainingRun
 from apps.reward_models.searches import start_search
 from apps.reward_models.services import start_training
+from apps.rules.services import ProposedRule, create_rule_set
 from apps.signals.models import Scorer, Signal
 from apps.webhooks.models import WebhookDelivery, WebhookEndpoint
 from apps.webhooks.services import send_test
@@ -156,6 +157,10 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     run = start_training(project=project)
     start_search(project=project)
     project.cohorts.create(name="Divers")
+    said = [ProposedRule(text="It says secret-rule.")]
+    rule_set = create_rule_set(project=project, origin="language_model", rules=said, options={}, created_by=None)
+    rule_set.scorer = scorer
+    rule_set.save()
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
     token, _key = create_token(user=otto, name="Otto's", scope="write")

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 from celery import shared_task
 from django.conf import settings
 
 from apps.core.artifacts import local_folder
 from apps.jobs.services import storing, succeed
 from apps.prompts.models import Response
+from apps.rules.labeled import Judge
+from apps.rules.models import Rule, RuleSet
 from apps.signals.models import Scorer
 from apps.signals.services import (
     Measured,
@@ -24,7 +27,9 @@ from apps.signals.services import (
 )
 from worker.core.conversation import prompt_text
 from worker.core.lengths import length_of
-from worker.tasks.running import Held, run_job
+from worker.core.rules.figures import score_of
+from worker.core.rules.measuring import measure
+from worker.tasks.running import Held, JobFailed, run_job
 
 if TYPE_CHECKING:
     from worker.core.features import FeatureCache
@@ -52,7 +57,7 @@ def _score(held: Held) -> None:
         measured = measure_batch(batch)
         with storing(held.claim):
             store_signals(scorer=scorer, measured=measured)
-        done, last = done + len(batch), batch[-1].pk
+        done, last = done + len(measured), batch[-1].pk
         held.progress(done, max(total, done), f"{done} responses scored")
     if scorer.kind == Scorer.Kind.REWARD_MODEL:
         _measure_spreads(held, scorer)
@@ -60,7 +65,8 @@ def _score(held: Held) -> None:
     with storing(held.claim):
         freeze_statistics(scorer=scorer)
         succeed(held.claim, result={"scored": done - before, "signals": done})
-    score_new_responses(project=scorer.project)  # what an import brought since this job looked last
+    if done > before:  # else what is left waits for something other than this worker
+        score_new_responses(project=scorer.project)  # what an import brought since this job looked last
 
 
 def _by_model(scorer: Scorer) -> Measure:
@@ -85,9 +91,45 @@ def _by_length(scorer: Scorer) -> Measure:
     ]
 
 
+def _by_rules(scorer: Scorer) -> Measure:
+    """Return what scores responses by the share of a set's rules that they satisfy; the verdicts are the raw parts.
+
+    A response about which a language model's rule has no verdict yet is left for a later run.
+    """
+    rule_set = RuleSet.objects.get(pk=scorer.config["rule_set"])
+    judge = Judge(list(rule_set.rules.filter(state=Rule.State.KEPT).order_by("number")))
+    if not judge.rules:
+        raise JobFailed("The rule set of this scorer has no rule that is kept.")
+    weights = np.array([rule.weight for rule in judge.rules])
+    numbers = np.array([rule.number for rule in judge.rules])
+    counts_as_yes = bool(rule_set.options.get("not_applicable_is_yes", False))
+
+    def measured(responses: list[Response]) -> list[Measured]:
+        values = measure([(prompt_text(each.prompt.messages), each.text) for each in responses], judge.names)
+        yes, applies, known = judge.verdicts([each.pk for each in responses], values)
+        scores = score_of(yes, applies, weights, not_applicable_is_yes=counts_as_yes)
+        return [
+            Measured(
+                response.pk,
+                float(scores[row]),
+                input_hash(response),
+                {
+                    "yes": numbers[yes[row]].tolist(),
+                    "no": numbers[applies[row] & ~yes[row]].tolist(),
+                    "not_applicable": numbers[~applies[row]].tolist(),
+                },
+            )
+            for row, response in enumerate(responses)
+            if known[row].all()
+        ]
+
+    return measured
+
+
 MEASURES: dict[Scorer.Kind, Callable[[Scorer], Measure]] = {
     Scorer.Kind.REWARD_MODEL: _by_model,
     Scorer.Kind.LENGTH: _by_length,
+    Scorer.Kind.RULE_SET: _by_rules,
 }
 """What scores responses, by kind of scorer."""
 
