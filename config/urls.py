@@ -21,6 +21,7 @@ urlpatterns = [
     path("", include("apps.imports.urls")),
     path("", include("apps.exports.urls")),
     path("", include("apps.reward_models.urls")),
+    path("", include("apps.rules.urls")),
 ]
 
 handler400 = "apps.api.problems.bad_request"

@@ -16,6 +16,7 @@ from apps.labeling import oversight_api_views as oversight
 from apps.projects import api_views as projects
 from apps.quality import api_views as quality
 from apps.reward_models import api_views as reward_models
+from apps.rules import api_views as rules
 from apps.signals import api_views as signals
 from apps.webhooks import api_views as webhooks
 
@@ -69,6 +70,12 @@ urlpatterns = [
     path("reward-models/<str:id>/", reward_models.RewardModelDetail.as_view()),
     path("reward-models/<str:id>/promote/", reward_models.RewardModelPromote.as_view()),
     path("reward-models/<str:id>/archive/", reward_models.RewardModelArchive.as_view()),
+    path(f"{PROJECT}/rule-extractions/", rules.RuleExtractionList.as_view()),
+    path(f"{PROJECT}/rule-sets/", rules.RuleSetList.as_view()),
+    path("rule-sets/<str:id>/", rules.RuleSetDetail.as_view()),
+    path("rule-sets/<str:id>/activate/", rules.RuleSetActivate.as_view()),
+    path("rule-sets/<str:id>/measure/", rules.RuleSetMeasure.as_view()),
+    path("rules/<str:id>/", rules.RuleDetail.as_view()),
     path(f"{PROJECT}/jobs/", jobs.ProjectJobList.as_view()),
     path("jobs/<str:id>/", jobs.JobDetail.as_view()),
     path("jobs/<str:id>/cancel/", jobs.JobCancel.as_view()),

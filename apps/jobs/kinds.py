@@ -27,4 +27,6 @@ KINDS = {
     "snapshot": Kind("tiebreak.build_snapshot", CPU, _("Snapshot"), SNAPSHOT_READY),
     "scoring": Kind("tiebreak.score_responses", GPU, _("Scoring")),
     "training": Kind("tiebreak.train_reward_model", GPU, _("Training")),
+    "rule_extraction": Kind("tiebreak.extract_rules", CPU, _("Rule extraction")),
+    "rule_figures": Kind("tiebreak.measure_rules", CPU, _("Figures of rules")),
 }

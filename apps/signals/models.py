@@ -15,12 +15,14 @@ class Scorer(Created):
 
     class Kind(models.TextChoices):
         REWARD_MODEL = "reward_model", "Reward model"
+        RULE_SET = "rule_set", "Rule set"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="scorers")
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=20, choices=Kind.choices)
     config = models.JSONField(
-        default=dict, help_text="For a reward model: its folder in the artifact storage and its files."
+        default=dict,
+        help_text="For a reward model: its folder in the artifact storage and its files. For a rule set: its id.",
     )
     orders_queue = models.BooleanField(default=False, help_text="Its margins order the queue; one scorer per project.")
 
@@ -50,6 +52,7 @@ class Signal(Created):
     scorer = models.ForeignKey(Scorer, on_delete=models.CASCADE, related_name="signals")
     response = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="signals")
     value = models.FloatField()
+    parts = models.JSONField(default=dict, help_text="What the value was made from, such as the verdict of each rule.")
     input_hash = models.CharField(max_length=64, help_text="SHA-256 of what was scored: prompt and response.")
 
     objects: ClassVar[models.Manager["Signal"]] = SignalQuerySet.as_manager()

@@ -1,0 +1,122 @@
+"""REST: extractions, rule sets and rules."""
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.accounts.api_views import SignedInRequest
+from apps.core.api_views import Filter, ListView
+from apps.core.errors import NotFound
+from apps.jobs.api_views import accepted
+from apps.jobs.serializers import AcceptedSerializer
+from apps.projects.access import SEES_RESULTS, Role, get_owned, get_project, is_id
+from apps.rules import services
+from apps.rules.models import Rule, RuleExtraction, RuleSet
+from apps.rules.serializers import (
+    NewRuleExtractionSerializer,
+    RuleChangesSerializer,
+    RuleDetailSerializer,
+    RuleExtractionSerializer,
+    RuleSetDetailSerializer,
+    RuleSetSerializer,
+)
+
+
+class RuleExtractionList(ListView):
+    """The runs that looked for rules, for managers and researchers."""
+
+    serializer_class = RuleExtractionSerializer
+
+    def get_queryset(self) -> QuerySet[RuleExtraction]:
+        """Return the extractions with their jobs."""
+        project = get_project(self.request.user, self.kwargs["slug"], *SEES_RESULTS)
+        return project.rule_extractions.select_related("job")
+
+    @extend_schema(request=NewRuleExtractionSerializer, responses={202: AcceptedSerializer})
+    def post(self, request: SignedInRequest, slug: str) -> Response:
+        """Look for rules; the job's result is `{"rule_set": id}`. While one looks, that one is the reply."""
+        project = get_project(request.user, slug, *SEES_RESULTS)
+        body = NewRuleExtractionSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        options = {"miner": body.validated_data["miner"]}
+        seed = body.validated_data["seed"]
+        made = services.start_mining(project=project, options=options, seed=seed, created_by=request.user)
+        return accepted(job=made.job, created=made)
+
+
+class RuleSetList(ListView):
+    """The versions of a project's rules, for managers and researchers."""
+
+    serializer_class = RuleSetSerializer
+    filters = {"state": Filter("state", choices=RuleSet.State.values)}
+
+    def get_queryset(self) -> QuerySet[RuleSet]:
+        """Return the versions of the project."""
+        project = get_project(self.request.user, self.kwargs["slug"], *SEES_RESULTS)
+        return project.rule_sets.defer("figures", "options")
+
+
+class RuleSetDetail(APIView):
+    """One version."""
+
+    @extend_schema(responses=RuleSetDetailSerializer)
+    def get(self, request: SignedInRequest, id: str) -> Response:
+        """Return a version with its rules."""
+        rule_set = get_owned(request.user, RuleSet.objects.all(), id, *SEES_RESULTS)
+        return Response(RuleSetDetailSerializer(rule_set).data)
+
+
+class RuleSetActivate(APIView):
+    """Switching on."""
+
+    @extend_schema(request=None, responses={202: AcceptedSerializer})
+    def post(self, request: SignedInRequest, id: str) -> Response:
+        """Make this the active version and score every response by it; 409 when it is already. For managers."""
+        rule_set = get_owned(request.user, RuleSet.objects.all(), id, Role.MANAGER)
+        return accepted(job=services.activate(rule_set=rule_set, actor=request.user), created=rule_set)
+
+
+class RuleSetMeasure(APIView):
+    """Measuring."""
+
+    @extend_schema(request=None, responses={202: AcceptedSerializer})
+    def post(self, request: SignedInRequest, id: str) -> Response:
+        """Measure every rule of a version on the labels of now; asking twice is one job."""
+        rule_set = get_owned(request.user, RuleSet.objects.all(), id, *SEES_RESULTS)
+        return accepted(job=services.start_measuring(rule_set=rule_set, created_by=request.user), created=rule_set)
+
+
+class RuleDetail(APIView):
+    """One rule."""
+
+    @extend_schema(responses=RuleDetailSerializer)
+    def get(self, request: SignedInRequest, id: str) -> Response:
+        """Return a rule with what was measured of it."""
+        return Response(RuleDetailSerializer(_rule(request, id, *SEES_RESULTS)).data)
+
+    @extend_schema(request=RuleChangesSerializer, responses=RuleDetailSerializer)
+    def patch(self, request: SignedInRequest, id: str) -> Response:
+        """Edit, keep, reject or merge a rule. For managers.
+
+        A version that has been active never changes: the reply is then the changed rule of a new draft.
+        """
+        rule = _rule(request, id, Role.MANAGER)
+        body = RuleChangesSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        changed = services.edit_rule(rule=rule, actor=request.user, changes=body.validated_data)
+        return Response(RuleDetailSerializer(changed).data)
+
+
+def _rule(request: SignedInRequest, rule_id: str, *roles: Role) -> Rule:
+    """Return a rule if the person has one of `roles` in the project of its set."""
+    missing = NotFound("There is no such rule, or you are not a member of its project.")
+    rules = Rule.objects.select_related("rule_set__project", "merged_into")
+    rule = rules.filter(pk=rule_id).first() if is_id(rule_id) else None
+    if rule is None:
+        raise missing
+    try:
+        get_project(request.user, rule.rule_set.project.slug, *roles)
+    except NotFound:
+        raise missing from None
+    return rule

@@ -1,0 +1,125 @@
+"""JSON of rule sets, rules and extractions."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from apps.core.serializers import ObjectField, StrictSerializer, TextField
+from apps.jobs.serializers import JobSerializer
+from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet
+
+MINERS = ("programmatic",)
+
+
+class RuleAgreementSerializer(serializers.Serializer[Any]):
+    """How often people preferred the response that a rule prefers; null where nothing was measured yet."""
+
+    value = serializers.FloatField()
+    interval = serializers.ListField(child=serializers.FloatField(), min_length=2, max_length=2, allow_null=True)
+
+
+class RuleSerializer(serializers.Serializer[Rule]):
+    """A rule of a set."""
+
+    id = serializers.CharField()
+    rule_set = serializers.CharField(source="rule_set_id")
+    number = serializers.IntegerField(help_text="The same in every version made from this one.")
+    text = serializers.CharField()
+    kind = serializers.ChoiceField(choices=Kind.choices)
+    property = serializers.CharField(allow_blank=True, help_text="What is measured; empty for a language model's rule.")
+    parameters = ObjectField(help_text="Of a measured rule: `wants`, `threshold`, `relative`.")
+    weight = serializers.FloatField(help_text="How much it counts in the score of its set.")
+    state = serializers.ChoiceField(choices=Rule.State.choices)
+    merged_into = serializers.SerializerMethodField(help_text="Number of the rule that stands for this one, or null.")
+    support = serializers.IntegerField(
+        help_text="Labeled pairs on which it prefers one response, among those it was not found on."
+    )
+    agreement = serializers.SerializerMethodField(help_text="With people, on those pairs.")
+    sources = ObjectField(help_text="Where it comes from: `comparisons` and `candidates`.")
+
+    @extend_schema_field(serializers.IntegerField(allow_null=True))
+    def get_merged_into(self, rule: Rule) -> int | None:
+        """Return the number of the rule it was merged into."""
+        return rule.merged_into.number if rule.merged_into else None
+
+    @extend_schema_field(RuleAgreementSerializer(allow_null=True))
+    def get_agreement(self, rule: Rule) -> dict[str, Any] | None:
+        """Return the share with its interval."""
+        if rule.agreement is None:
+            return None
+        interval = None if rule.agreement_low is None else [rule.agreement_low, rule.agreement_high]
+        return {"value": rule.agreement, "interval": interval}
+
+
+class RuleDetailSerializer(RuleSerializer):
+    """One rule with what was measured of it."""
+
+    figures = ObjectField(help_text="By domain, over time, overlap with the others, examples: docs/rules.md.")
+
+
+class RuleChangesSerializer(StrictSerializer):
+    """What to change of a rule."""
+
+    text = TextField(required=False, max_length=1000, help_text="Of a rule that a language model reads.")
+    parameters = ObjectField(required=False, help_text="Of a measured rule; what is left out stays.")
+    weight = serializers.FloatField(required=False, min_value=0.0, max_value=1000.0)
+    state = serializers.ChoiceField(choices=Rule.State.choices, required=False)
+    merged_into = serializers.IntegerField(
+        required=False, min_value=1, max_value=2**31 - 1, help_text="Number of the rule that shall stand for both."
+    )
+
+
+class RuleSetSerializer(serializers.Serializer[RuleSet]):
+    """A version of a project's rules, in a list."""
+
+    id = serializers.CharField()
+    version = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=RuleSet.State.choices)
+    origin = serializers.ChoiceField(choices=RuleSet.Origin.choices)
+    parent = serializers.CharField(source="parent_id", allow_null=True)  # type: ignore[assignment]
+    scorer = serializers.CharField(source="scorer_id", allow_null=True)
+    created_at = serializers.DateTimeField()
+    activated_at = serializers.DateTimeField(allow_null=True)
+    measured_at = serializers.DateTimeField(allow_null=True)
+
+
+class RuleSetDetailSerializer(RuleSetSerializer):
+    """A version with its rules."""
+
+    options = ObjectField(help_text="How its rules were found.")
+    figures = ObjectField(help_text="Of the whole set: docs/rules.md.")
+    rules = serializers.SerializerMethodField()
+
+    @extend_schema_field(RuleSerializer(many=True))
+    def get_rules(self, rule_set: RuleSet) -> Any:
+        """Return the rules in their order."""
+        rules = rule_set.rules.select_related("merged_into").defer("figures").order_by("number")
+        return RuleSerializer(list(rules), many=True).data
+
+
+class RuleExtractionSerializer(serializers.Serializer[RuleExtraction]):
+    """A run that looked for rules."""
+
+    id = serializers.CharField()
+    origin = serializers.ChoiceField(choices=RuleSet.Origin.choices)
+    options = ObjectField()
+    seed = serializers.IntegerField()
+    stage = serializers.ChoiceField(choices=RuleExtraction.Stage.choices)
+    counts = ObjectField(help_text="Pairs, candidates, failures.")
+    rule_set = serializers.CharField(source="rule_set_id", allow_null=True)
+    created_at = serializers.DateTimeField()
+    job = JobSerializer()
+
+
+class NewRuleExtractionSerializer(StrictSerializer):
+    """Where to look for rules: `miner` measures what the labels show, without a language model."""
+
+    miner = serializers.ChoiceField(choices=MINERS, required=False)
+    seed = serializers.IntegerField(required=False, min_value=0, max_value=2**31 - 1, default=0)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Ask for a way to look."""
+        if "miner" not in attrs:
+            raise serializers.ValidationError({"miner": f"Use one of {', '.join(MINERS)}."})
+        return attrs

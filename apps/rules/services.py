@@ -1,0 +1,281 @@
+"""Rule sets: found, edited, switched on, measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from apps.accounts.models import User
+from apps.core.errors import Conflict, FieldError, InvalidInput
+from apps.core.json_values import why_unstorable
+from apps.jobs.models import Job
+from apps.jobs.services import enqueue
+from apps.labeling.models import Consensus
+from apps.projects.models import Project
+from apps.projects.services import record
+from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet
+from apps.signals.models import Scorer
+from apps.signals.services import run_scorer
+from worker.core.consensus import Status
+from worker.core.rules.statements import MeasuredRule, sentence_hash
+
+MIN_LABELS = 40
+"""With fewer labeled pairs nothing can be told from chance."""
+MAX_RULES = 200
+MAX_SENTENCE = 1000
+
+
+@dataclass(frozen=True)
+class ProposedRule:
+    """A rule on its way into a set: a measured one has a property, another one a text."""
+
+    text: str = ""
+    property: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    support: int = 0
+    agreement: float | None = None
+    interval: tuple[float, float] | None = None
+    sources: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def minable_labels(project: Project) -> int:
+    """Return how many comparisons have a consensus that prefers one response."""
+    return Consensus.objects.filter(project=project, status=Status.AGREED).exclude(preference=0).count()
+
+
+@transaction.atomic
+def start_mining(
+    *, project: Project, options: dict[str, Any], seed: int = 0, created_by: User | None = None
+) -> RuleExtraction:
+    """Start the miner on the project's labels; while an extraction is unfinished in the project, return that one."""
+    labels = minable_labels(project)
+    if labels < MIN_LABELS:
+        raise Conflict(
+            _("The project has %(labels)s labels that prefer a response; the miner starts at %(least)s.")
+            % {"labels": labels, "least": MIN_LABELS}
+        )
+    return start_extraction(
+        project=project, origin=RuleSet.Origin.MINER, options=options, seed=seed, created_by=created_by
+    )
+
+
+@transaction.atomic
+def start_extraction(
+    *, project: Project, origin: str, options: dict[str, Any], seed: int, created_by: User | None
+) -> RuleExtraction:
+    """Make an extraction with its job, or return the unfinished one of the project."""
+    job = enqueue(kind="rule_extraction", project=project, inputs={}, created_by=created_by, key="rule-extraction")
+    if (unfinished := RuleExtraction.objects.filter(job=job).first()) is not None:
+        return unfinished
+    return RuleExtraction.objects.create(
+        project=project, origin=origin, options=options, seed=seed, job=job, created_by=created_by
+    )
+
+
+@transaction.atomic
+def create_rule_set(
+    *,
+    project: Project,
+    origin: str,
+    rules: Sequence[ProposedRule],
+    options: dict[str, Any],
+    created_by: User | None,
+    parent: RuleSet | None = None,
+    figures: dict[str, Any] | None = None,
+) -> RuleSet:
+    """Store the project's next version as a draft, with its rules in this order; the project's row is the lock."""
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    newest = RuleSet.objects.filter(project=project).aggregate(Max("version"))["version__max"] or 0
+    made = RuleSet.objects.create(
+        project=project,
+        version=newest + 1,
+        origin=origin,
+        parent=parent,
+        options=options,
+        figures=figures or {},
+        measured_at=timezone.now() if figures else None,
+        created_by=created_by,
+    )
+    Rule.objects.bulk_create([_rule(made, number, each) for number, each in enumerate(rules, start=1)])
+    return made
+
+
+@transaction.atomic
+def edit_rule(*, rule: Rule, actor: User, changes: dict[str, Any]) -> Rule:
+    """Change a rule and return it; in a set that was ever active, change its copy in a draft made from that set.
+
+    `changes` may hold `text` (of a rule that a language model reads), `parameters` (of a measured one), `weight`,
+    `state`, and `merged_into`, the number of another rule of the set that takes its sources and stands for both.
+    """
+    Project.objects.select_for_update(no_key=True).get(pk=rule.rule_set.project_id)
+    rule = Rule.objects.select_related("rule_set__project").get(pk=rule.pk)
+    draft = draft_of(rule_set=rule.rule_set, actor=actor)
+    changed = Rule.objects.select_related("rule_set__project").get(rule_set=draft, number=rule.number)
+    if "text" in changes:
+        _reword(changed, changes["text"])
+    if "parameters" in changes:
+        _remeasure(changed, changes["parameters"])
+    if "weight" in changes:
+        changed.weight = changes["weight"]
+    if changes.get("state"):
+        changed.state, changed.merged_into = changes["state"], None
+    if changes.get("merged_into") is not None:
+        _merge(changed, changes["merged_into"])
+    changed.save()
+    record(
+        project=draft.project, actor=actor, verb="edited a rule", rule_set=draft.version, rule=changed.number, **changes
+    )
+    return changed
+
+
+@transaction.atomic
+def draft_of(*, rule_set: RuleSet, actor: User | None) -> RuleSet:
+    """Return the set if it is a draft, else the draft made from it, with the same rules under the same numbers."""
+    if rule_set.state == RuleSet.State.DRAFT:
+        return rule_set
+    draft = rule_set.children.filter(state=RuleSet.State.DRAFT, origin=RuleSet.Origin.EDIT).order_by("-version").first()
+    if draft is not None:
+        return draft
+    draft = create_rule_set(
+        project=rule_set.project,
+        origin=RuleSet.Origin.EDIT,
+        rules=[],
+        options=rule_set.options,
+        created_by=actor,
+        parent=rule_set,
+        figures=rule_set.figures,
+    )
+    copies, merged = [], {}
+    for rule in rule_set.rules.order_by("number").select_related("merged_into"):
+        if rule.merged_into is not None:
+            merged[rule.number] = rule.merged_into.number
+        rule.pk, rule.rule_set, rule.merged_into = None, draft, None
+        copies.append(rule)
+    Rule.objects.bulk_create(copies)
+    numbered = {copy.number: copy for copy in copies}
+    for number, into in merged.items():
+        Rule.objects.filter(pk=numbered[number].pk).update(merged_into=numbered[into])
+    return draft
+
+
+@transaction.atomic
+def activate(*, rule_set: RuleSet, actor: User | None) -> Job:
+    """Switch a set on: what was not rejected is kept, the set before it is retired, and every response is scored."""
+    project = Project.objects.select_for_update(no_key=True).get(pk=rule_set.project_id)
+    rule_set = RuleSet.objects.get(pk=rule_set.pk)
+    if rule_set.state == RuleSet.State.ACTIVE:
+        raise Conflict(_("This rule set is active already."))
+    if not rule_set.rules.exclude(state=Rule.State.REJECTED).exists():
+        raise Conflict(_("A rule set without rules cannot be active: every one of its rules is rejected."))
+    rule_set.rules.filter(state=Rule.State.PROPOSED).update(state=Rule.State.KEPT)
+    RuleSet.objects.filter(project=project, state=RuleSet.State.ACTIVE).update(state=RuleSet.State.RETIRED)
+    if rule_set.scorer is None:
+        rule_set.scorer = Scorer.objects.create(
+            project=project,
+            name=f"Rule set {rule_set.version}",
+            kind=Scorer.Kind.RULE_SET,
+            config={"rule_set": rule_set.pk, "version": rule_set.version},
+        )
+    rule_set.state, rule_set.activated_at = RuleSet.State.ACTIVE, timezone.now()
+    rule_set.save(update_fields=["state", "activated_at", "scorer"])
+    record(project=project, actor=actor, verb="activated a rule set", version=rule_set.version)
+    start_measuring(rule_set=rule_set, created_by=actor)
+    return run_scorer(scorer=rule_set.scorer, created_by=actor)
+
+
+def start_measuring(*, rule_set: RuleSet, created_by: User | None = None) -> Job:
+    """Start a job that measures every rule of the set on the labels of now; asking twice is one job."""
+    return enqueue(
+        kind="rule_figures",
+        project=rule_set.project,
+        inputs={"rule_set": rule_set.pk},
+        created_by=created_by,
+        key=f"rule-figures-{rule_set.pk}",
+    )
+
+
+def _rule(rule_set: RuleSet, number: int, proposed: ProposedRule) -> Rule:
+    if proposed.property:
+        measured = MeasuredRule.from_parameters(proposed.property, proposed.parameters)
+        kind, text, statement = Kind.PROGRAMMATIC, measured.text, measured.statement_hash
+    else:
+        kind, text, statement = Kind.LANGUAGE_MODEL, proposed.text, sentence_hash(proposed.text)
+    low, high = proposed.interval or (None, None)
+    return Rule(
+        rule_set=rule_set,
+        number=number,
+        text=text,
+        kind=kind,
+        property=proposed.property,
+        parameters=proposed.parameters,
+        statement_hash=statement,
+        weight=proposed.weight,
+        support=proposed.support,
+        agreement=proposed.agreement,
+        agreement_low=low,
+        agreement_high=high,
+        sources=proposed.sources,
+        figures=proposed.figures,
+    )
+
+
+def _reword(rule: Rule, text: str) -> None:
+    if rule.kind == Kind.PROGRAMMATIC:
+        detail = _("A measured rule's sentence follows from its parameters; change those.")
+        raise InvalidInput(detail, [FieldError("/text", detail)])
+    text = " ".join(text.split())
+    problem = why_unstorable(text)
+    if not text or len(text) > MAX_SENTENCE or problem:
+        detail = _("Expected a sentence of at most %(most)s characters.") % {"most": MAX_SENTENCE}
+        raise InvalidInput(detail, [FieldError("/text", detail)])
+    if sentence_hash(text) != rule.statement_hash:
+        _forget_figures(rule)
+    rule.text, rule.statement_hash = text, sentence_hash(text)
+
+
+def _remeasure(rule: Rule, parameters: dict[str, Any]) -> None:
+    if rule.kind != Kind.PROGRAMMATIC:
+        detail = _("Only a measured rule has parameters.")
+        raise InvalidInput(detail, [FieldError("/parameters", detail)])
+    try:
+        measured = MeasuredRule.from_parameters(rule.property, {**rule.parameters, **parameters})
+    except ValueError as error:
+        name, _sep, detail = str(error).partition(": ")
+        pointer = "/parameters" if name == "parameters" else f"/parameters/{name}"
+        raise InvalidInput(_("The parameters are not valid."), [FieldError(pointer, detail)]) from error
+    if measured.statement_hash != rule.statement_hash:
+        _forget_figures(rule)
+    rule.parameters, rule.text, rule.statement_hash = measured.parameters, measured.text, measured.statement_hash
+
+
+def _forget_figures(rule: Rule) -> None:
+    """Drop what was measured of another statement."""
+    rule.support, rule.figures = 0, {}
+    rule.agreement = rule.agreement_low = rule.agreement_high = None
+
+
+def _merge(rule: Rule, number: int) -> None:
+    into = rule.rule_set.rules.filter(number=number).exclude(pk=rule.pk).first()
+    if into is None or into.state == Rule.State.REJECTED:
+        detail = _("Expected the number of another rule of this set that is not rejected.")
+        raise InvalidInput(detail, [FieldError("/merged_into", detail)])
+    into.sources = _together(into.sources, rule.sources)
+    into.save(update_fields=["sources"])
+    rule.merged.update(merged_into=into)
+    rule.state, rule.merged_into = Rule.State.REJECTED, into
+
+
+def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Return the sources of both, each once."""
+    return {
+        name: list(dict.fromkeys([*first.get(name, []), *second.get(name, [])]))
+        if isinstance(first.get(name, second.get(name)), list)
+        else first.get(name, second.get(name))
+        for name in {**first, **second}
+    }
