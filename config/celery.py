@@ -71,6 +71,8 @@ app.conf.update(
         "worker.tasks.training",
         "worker.tasks.datasets",
         "worker.tasks.language_models",
+        "worker.tasks.rule_reading",
+        "worker.tasks.rule_verification",
     ],
     task_default_queue=CPU,
     task_routes={kind.task: {"queue": kind.queue} for kind in KINDS.values()}

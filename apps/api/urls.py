@@ -73,6 +73,7 @@ urlpatterns = [
     path(f"{PROJECT}/rule-extractions/", rules.RuleExtractionList.as_view()),
     path(f"{PROJECT}/rule-sets/", rules.RuleSetList.as_view()),
     path("rule-sets/<str:id>/", rules.RuleSetDetail.as_view()),
+    path("rule-sets/<str:id>/verify/", rules.RuleSetVerify.as_view()),
     path("rule-sets/<str:id>/activate/", rules.RuleSetActivate.as_view()),
     path("rule-sets/<str:id>/measure/", rules.RuleSetMeasure.as_view()),
     path("rules/<str:id>/", rules.RuleDetail.as_view()),

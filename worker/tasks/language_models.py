@@ -1,17 +1,23 @@
 """What asks language models in a worker: servers from any of them, local models in the gpu worker's process."""
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from celery import shared_task
 
 from apps.core.errors import AppError
+from apps.endpoints.asking import Asker, Found, Wanted
 from apps.endpoints.models import ModelEndpoint
 from apps.endpoints.services import fail_test, openai_backend, run_test
+from apps.jobs.services import LeaseLost
 from worker.core.llm.messages import Backend, CallFailed
+from worker.tasks.running import Held, JobFailed
 
 if TYPE_CHECKING:
     from worker.core.llm.local_backend import LocalBackend
+
+Value = TypeVar("Value")
 
 
 @shared_task(name="tiebreak.test_local_models")
@@ -29,6 +35,39 @@ def backend_of(endpoint: ModelEndpoint) -> Backend:
     if endpoint.kind == ModelEndpoint.Kind.LOCAL:
         return _resident(endpoint.model)
     return openai_backend(endpoint)
+
+
+class Asking:
+    """Questions to the endpoint of a job, for as long as the job is ours."""
+
+    def __init__(self, held: Held, endpoint: int, *, purpose: str) -> None:
+        found = ModelEndpoint.objects.filter(pk=endpoint).first()
+        if found is None:
+            raise JobFailed(
+                "The language model that this was started with is deleted. Start it again with another one."
+            )
+        self.held, self.endpoint, self.purpose = held, found, purpose
+        try:
+            self.backend: Backend = backend_of(found)
+        except CallFailed as error:
+            raise JobFailed(error.detail) from error
+
+    def ask(self, questions: Iterable[Wanted[Value]]) -> Iterator[Found[Value]]:
+        """Yield what became of each question; raise LeaseLost when the job is no longer ours."""
+        claim = self.held.claim
+        asker = Asker(
+            self.endpoint,
+            self.backend,
+            purpose=self.purpose,
+            holder=f"job-{claim.job_id}:{claim.token}",
+            job_number=claim.job_id,
+            check=self._check,
+        )
+        return asker.ask(questions)
+
+    def _check(self) -> None:
+        if self.held.lost.is_set():
+            raise LeaseLost
 
 
 @lru_cache(maxsize=1)
