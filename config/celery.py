@@ -73,6 +73,7 @@ app.conf.update(
         "worker.tasks.language_models",
         "worker.tasks.rule_reading",
         "worker.tasks.rule_verification",
+        "worker.tasks.rules",
     ],
     task_default_queue=CPU,
     task_routes={kind.task: {"queue": kind.queue} for kind in KINDS.values()}

@@ -150,6 +150,9 @@ class RuleExtraction(Created):
     options = models.JSONField(default=dict, help_text="What was asked for; frozen when it is made.")
     seed = models.PositiveIntegerField(default=0)
     job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="rule_extraction")
+    labels = models.JSONField(
+        default=list, help_text="What people preferred when it began: pairs of a comparison's id and a preference."
+    )
     stage = models.CharField(max_length=10, choices=Stage.choices, default=Stage.SELECT)
     counts = models.JSONField(default=dict, help_text="How many of what there were: pairs, candidates, failures.")
     rule_set = models.OneToOneField(RuleSet, on_delete=models.SET_NULL, null=True, related_name="extraction")

@@ -21,7 +21,7 @@ class RuleAgreementSerializer(serializers.Serializer[Any]):
     interval = serializers.ListField(child=serializers.FloatField(), min_length=2, max_length=2, allow_null=True)
 
 
-class RuleSerializer(serializers.Serializer[Rule]):
+class RuleSerializer(serializers.Serializer[Any]):
     """A rule of a set."""
 
     id = serializers.CharField()

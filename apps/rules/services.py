@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
@@ -13,20 +14,26 @@ from apps.accounts.models import User
 from apps.core.errors import Conflict, FieldError, InvalidInput
 from apps.core.json_values import why_unstorable
 from apps.jobs.models import Job
-from apps.jobs.services import enqueue
+from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Consensus
 from apps.projects.models import Project
 from apps.projects.services import record
+from apps.rules.labeled import LabeledPair, labeled_pairs
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet
 from apps.signals.models import Scorer
 from apps.signals.services import run_scorer
 from worker.core.consensus import Status
+from worker.core.rules.figures import as_json
+from worker.core.rules.mining import Mined
 from worker.core.rules.statements import MeasuredRule, sentence_hash
+from worker.core.rules.units import DISCOVERY, SELECTION, TEST, Labels
 
 MIN_LABELS = 40
 """With fewer labeled pairs nothing can be told from chance."""
 MAX_RULES = 200
 MAX_SENTENCE = 1000
+MOST_SOURCES = 100
+PART_NAMES = {"discovery": DISCOVERY, "selection": SELECTION, "test": TEST}
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,8 @@ def activate(*, rule_set: RuleSet, actor: User | None) -> Job:
             kind=Scorer.Kind.RULE_SET,
             config={"rule_set": rule_set.pk, "version": rule_set.version},
         )
+    Scorer.objects.filter(project=project, kind=Scorer.Kind.RULE_SET).update(keeps_up=False)
+    Scorer.objects.filter(pk=rule_set.scorer.pk).update(keeps_up=True)
     rule_set.state, rule_set.activated_at = RuleSet.State.ACTIVE, timezone.now()
     rule_set.save(update_fields=["state", "activated_at", "scorer"])
     record(project=project, actor=actor, verb="activated a rule set", version=rule_set.version)
@@ -204,6 +213,92 @@ def start_measuring(*, rule_set: RuleSet, created_by: User | None = None) -> Job
         created_by=created_by,
         key=f"rule-figures-{rule_set.pk}",
     )
+
+
+def freeze_labels(*, extraction: RuleExtraction, claim: Claim) -> RuleExtraction:
+    """Keep what people prefer now, so that a run that dies and begins again finds the same rules."""
+    with storing(claim):
+        if extraction.stage == RuleExtraction.Stage.SELECT:
+            pairs = labeled_pairs(extraction.project, seed=extraction.seed)
+            extraction.labels = [[pair.comparison, pair.preference] for pair in pairs]
+            extraction.counts = {"pairs": len(pairs)}
+            extraction.stage = RuleExtraction.Stage.MINE
+            extraction.save(update_fields=["labels", "counts", "stage"])
+    return extraction
+
+
+def store_mined(
+    *, extraction: RuleExtraction, claim: Claim, mined: Mined, pairs: Sequence[LabeledPair], labels: Labels
+) -> RuleSet:
+    """Store what the miner found as a draft, and finish the job with it; all under the job's lock."""
+    parts = {name: int((labels.part == part).sum()) for name, part in PART_NAMES.items()}
+    test = np.flatnonzero(labels.part == TEST).tolist()
+    proposed = []
+    for at, (rule, found) in enumerate(zip(mined.rules, mined.found, strict=True)):
+        agreement, votes = mined.agreement[at], mined.votes[:, at]
+        agrees = [pairs[place].comparison for place in test if votes[place] == labels.side[place]]
+        proposed.append(
+            ProposedRule(
+                property=rule.name,
+                parameters=rule.parameters,
+                weight=found.weight,
+                support=agreement.of,
+                agreement=agreement.share,
+                interval=agreement.interval,
+                sources={"comparisons": agrees[:MOST_SOURCES]},
+                figures={"probability": found.probability, "discovered": as_json(mined.discovered[at])},
+            )
+        )
+    figures = {
+        "pairs": len(pairs),
+        "held_out": as_json(mined.accuracy),
+        "length": as_json(mined.length_accuracy),
+        "gain_over_length": mined.gain and [*mined.gain],
+    }
+    with storing(claim):
+        rule_set = create_rule_set(
+            project=extraction.project,
+            origin=RuleSet.Origin.MINER,
+            rules=proposed,
+            options={**extraction.options, "seed": extraction.seed, "by_prompt": labels.by_prompt},
+            figures=figures,
+            created_by=extraction.created_by,
+        )
+        extraction.counts = {
+            "pairs": len(pairs),
+            **parts,
+            "tested": mined.tested,
+            "significant": mined.significant,
+            "found": len(proposed),
+        }
+        extraction.stage, extraction.rule_set = RuleExtraction.Stage.DONE, rule_set
+        extraction.save(update_fields=["counts", "stage", "rule_set"])
+        if proposed:
+            start_measuring(rule_set=rule_set, created_by=extraction.created_by)
+        succeed(claim, result={"rule_set": str(rule_set.pk), "rules": len(proposed)})
+    return rule_set
+
+
+def store_figures(
+    *, rule_set: RuleSet, claim: Claim, rules: Sequence[Rule], figures: Sequence[dict[str, Any]], of_set: dict[str, Any]
+) -> None:
+    """Store what was measured of the rules of a set, and finish the job; a rule edited meanwhile keeps none."""
+    with storing(claim):
+        for rule, measured in zip(rules, figures, strict=True):
+            held_out = measured["held_out"]
+            low, high = held_out["interval"] or (None, None)
+            Rule.objects.filter(pk=rule.pk, statement_hash=rule.statement_hash).update(
+                support=held_out["of"],
+                agreement=held_out["share"],
+                agreement_low=low,
+                agreement_high=high,
+                figures={**rule.figures, **measured},
+            )
+        found = RuleSet.objects.select_for_update().get(pk=rule_set.pk)
+        found.figures = {**found.figures, **of_set}
+        found.measured_at = timezone.now()
+        found.save(update_fields=["figures", "measured_at"])
+        succeed(claim, result={"rule_set": str(rule_set.pk), "pairs": of_set["pairs"]})
 
 
 def _rule(rule_set: RuleSet, number: int, proposed: ProposedRule) -> Rule:

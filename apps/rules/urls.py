@@ -1,5 +1,17 @@
 """Addresses of rules."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.rules import views
+
+RULES = "projects/<slug:slug>/rules"
+
+urlpatterns = [
+    path(f"{RULES}/", views.rule_sets, name="rule-sets"),
+    path(f"{RULES}/mine/", views.mine, name="rules-mine"),
+    path(f"{RULES}/<int:version>/", views.rule_set, name="rule-set"),
+    path(f"{RULES}/<int:version>/activate/", views.activate, name="rule-set-activate"),
+    path(f"{RULES}/<int:version>/measure/", views.measure, name="rule-set-measure"),
+    path(f"{RULES}/<int:version>/<int:number>/", views.rule, name="rule"),
+    path(f"{RULES}/<int:version>/<int:number>/decide/", views.decide, name="rule-decide"),
+]

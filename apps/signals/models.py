@@ -26,6 +26,8 @@ class Scorer(Created):
     )
     orders_queue = models.BooleanField(default=False, help_text="Its margins order the queue; one scorer per project.")
 
+    keeps_up = models.BooleanField(default=False, help_text="It scores what is imported later, too.")
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["project", "name"], name="one_scorer_per_name"),

@@ -141,6 +141,7 @@ class SignalSerializer(serializers.Serializer[Signal]):
     scorer_name = serializers.CharField(source="scorer.name")
     response = serializers.CharField(source="response_id")
     value = serializers.FloatField(help_text="Raw, as measured.")
+    parts = serializers.JSONField(help_text="What the value was made from: for a rule set, the numbers of its rules.")
     shaped = serializers.SerializerMethodField(help_text="Derived from raw values when it is read.")
     input_hash = serializers.CharField(help_text="SHA-256 of what was scored: prompt and response.")
     created_at = serializers.DateTimeField()

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from apps.accounts.models import User
 from apps.jobs.models import Job
@@ -26,6 +27,7 @@ class Measured:
     response_id: int
     value: float
     input_hash: str
+    parts: dict[str, Any] = field(default_factory=dict)
 
 
 def shaped_values(signals: Sequence[Signal]) -> dict[int, float]:
@@ -63,10 +65,10 @@ def run_scorer(*, scorer: Scorer, created_by: User | None = None) -> Job:
     )
 
 
-def score_new_responses(*, project: Project) -> Job | None:
-    """Start scoring with the scorer that orders the queue, if there is one and it has something left to score."""
-    scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
-    return run_scorer(scorer=scorer) if scorer and unscored(scorer).exists() else None
+def score_new_responses(*, project: Project) -> list[Job]:
+    """Start scoring with what orders the queue and what keeps up, where something is left to score."""
+    scorers = Scorer.objects.filter(Q(orders_queue=True) | Q(keeps_up=True), project=project).order_by("id")
+    return [run_scorer(scorer=scorer) for scorer in scorers if unscored(scorer).exists()]
 
 
 def unscored(scorer: Scorer) -> QuerySet[Response]:
@@ -83,7 +85,10 @@ def input_hash(response: Response) -> str:
 def store_signals(*, scorer: Scorer, measured: Sequence[Measured]) -> None:
     """Store raw values; a response that has one from this scorer keeps it, so a repeated batch changes nothing."""
     Signal.objects.bulk_create(
-        [Signal(scorer=scorer, response_id=m.response_id, value=m.value, input_hash=m.input_hash) for m in measured],
+        [
+            Signal(scorer=scorer, response_id=m.response_id, value=m.value, parts=m.parts, input_hash=m.input_hash)
+            for m in measured
+        ],
         ignore_conflicts=True,
         batch_size=1000,
     )

@@ -72,9 +72,9 @@ def test_what_is_left_is_a_query(project, scorer):
     ComparisonFactory()  # of another project
     score(scorer, done, 1.0, 0.0)
     assert set(unscored(scorer)) == {left.response_1, left.response_2}
-    assert score_new_responses(project=project).inputs == {"scorer": scorer.pk}
+    assert [job.inputs for job in score_new_responses(project=project)] == [{"scorer": scorer.pk}]
     score(scorer, left, 1.0, 0.0)
-    assert score_new_responses(project=project) is None
+    assert score_new_responses(project=project) == []
     assert Response.objects.count() == 6
 
 

@@ -51,8 +51,18 @@ def share_by_unit(hits: ArrayLike, units: ArrayLike) -> Share:
         return Share(count, of, plain.share, None)
     apart = np.bincount(unit, weights=hit) - plain.share * sizes
     variance = float((apart**2).sum()) * number / (number - 1) / of**2
+    return share_with_variance(count, of, variance, number)
+
+
+def share_with_variance(count: int, of: int, variance: float, number: int) -> Share:
+    """Return a share whose variance is known, with Wilson's interval for as many independent votes as would have it.
+
+    Where nothing varies, these are as many as there are units, `number`, to be careful.
+    """
+    plain = share_of(count, of)
+    if plain.share is None:
+        return plain
     alone = plain.share * (1 - plain.share) / of
-    # Where nothing varies, as many independent votes as there are units, to be careful.
     effective = min(float(of), of * alone / variance) if variance > 0.0 and alone > 0.0 else float(number)
     return Share(count, of, plain.share, _wilson(plain.share, effective))
 

@@ -1,24 +1,31 @@
 """Scoring: many responses per message, each stored once, the model kept in the worker's process."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 from celery import shared_task
 from django.conf import settings
 
 from apps.core.artifacts import local_folder
 from apps.jobs.services import storing, succeed
 from apps.prompts.models import Response
+from apps.rules.labeled import Judge
+from apps.rules.models import Rule, RuleSet
 from apps.signals.models import Scorer
 from apps.signals.services import Measured, input_hash, order_queue, score_new_responses, store_signals, unscored
 from worker.core.conversation import prompt_text
-from worker.tasks.running import Held, run_job
+from worker.core.rules.figures import score_of
+from worker.core.rules.measuring import measure
+from worker.tasks.running import Held, JobFailed, run_job
 
 if TYPE_CHECKING:
     from worker.core.features import FeatureCache
     from worker.core.scoring import Scorer as RewardScorer
 
 RESIDENT_MODELS = 2
+Measure = Callable[[list[Response]], list[Measured]]
 
 
 @shared_task(name="tiebreak.score_responses")
@@ -33,27 +40,75 @@ def _score(held: Held) -> None:
     before = scorer.signals.count()
     total, done = before + left.count(), before
     held.progress(done, total, "Loading the model")
-    model = _resident(scorer.config["folder"], tuple(scorer.config["files"]))
+    measure_batch = MEASURES[Scorer.Kind(scorer.kind)](scorer)
     last = 0
     while batch := list(left.filter(pk__gt=last)[: settings.SCORING_BATCH]):
-        measured = _measure(model, batch)
+        measured = measure_batch(batch)
         with storing(held.claim):
             store_signals(scorer=scorer, measured=measured)
-        done, last = done + len(batch), batch[-1].pk
+        done, last = done + len(measured), batch[-1].pk
         held.progress(done, max(total, done), f"{done} responses scored")
     order_queue(project=scorer.project)
     with storing(held.claim):
         succeed(held.claim, result={"scored": done - before, "signals": done})
-    score_new_responses(project=scorer.project)  # what an import brought since this job looked last
+    if done > before:  # else what is left waits for something other than this worker
+        score_new_responses(project=scorer.project)  # what an import brought since this job looked last
 
 
-def _measure(model: "RewardScorer", responses: list[Response]) -> list[Measured]:
-    pairs = [(prompt_text(response.prompt.messages), response.text) for response in responses]
-    rewards = model.score(pairs, feature_cache())
-    return [
-        Measured(response.pk, float(reward), input_hash(response))
-        for response, reward in zip(responses, rewards, strict=True)
-    ]
+def _by_model(scorer: Scorer) -> Measure:
+    """Return what scores responses by a reward model."""
+    model = _resident(scorer.config["folder"], tuple(scorer.config["files"]))
+
+    def measured(responses: list[Response]) -> list[Measured]:
+        rewards = model.score([(prompt_text(each.prompt.messages), each.text) for each in responses], feature_cache())
+        return [
+            Measured(response.pk, float(reward), input_hash(response))
+            for response, reward in zip(responses, rewards, strict=True)
+        ]
+
+    return measured
+
+
+def _by_rules(scorer: Scorer) -> Measure:
+    """Return what scores responses by the share of a set's rules that they satisfy; the verdicts are the raw parts.
+
+    A response about which a language model's rule has no verdict yet is left for a later run.
+    """
+    rule_set = RuleSet.objects.get(pk=scorer.config["rule_set"])
+    judge = Judge(list(rule_set.rules.filter(state=Rule.State.KEPT).order_by("number")))
+    if not judge.rules:
+        raise JobFailed("The rule set of this scorer has no rule that is kept.")
+    weights = np.array([rule.weight for rule in judge.rules])
+    numbers = np.array([rule.number for rule in judge.rules])
+    counts_as_yes = bool(rule_set.options.get("not_applicable_is_yes", False))
+
+    def measured(responses: list[Response]) -> list[Measured]:
+        values = measure([(prompt_text(each.prompt.messages), each.text) for each in responses], judge.names)
+        yes, applies, known = judge.verdicts([each.pk for each in responses], values)
+        scores = score_of(yes, applies, weights, not_applicable_is_yes=counts_as_yes)
+        return [
+            Measured(
+                response.pk,
+                float(scores[row]),
+                input_hash(response),
+                {
+                    "yes": numbers[yes[row]].tolist(),
+                    "no": numbers[applies[row] & ~yes[row]].tolist(),
+                    "not_applicable": numbers[~applies[row]].tolist(),
+                },
+            )
+            for row, response in enumerate(responses)
+            if known[row].all()
+        ]
+
+    return measured
+
+
+MEASURES: dict[Scorer.Kind, Callable[[Scorer], Measure]] = {
+    Scorer.Kind.REWARD_MODEL: _by_model,
+    Scorer.Kind.RULE_SET: _by_rules,
+}
+"""What scores responses, by kind of scorer."""
 
 
 def feature_cache() -> "FeatureCache":

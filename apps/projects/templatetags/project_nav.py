@@ -24,6 +24,7 @@ def project_nav(membership: Membership, here: str) -> dict[str, Any]:
         ("flags", _("Flags"), membership.role in OVERSEES, {"flags"}),
         ("quality", _("Quality"), results, {"quality", "quality-annotator"}),
         ("reward-models", _("Reward models"), results, {"reward-models", "training-run"}),
+        ("rule-sets", _("Rules"), results, {"rule-sets", "rule-set", "rule"}),
         ("imports", _("Imports"), results, {"imports", "import"}),
         ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot", "snapshot-card", "snapshot-diff"}),
         ("members", _("Members"), manages(membership), {"members", "cohorts", "cohort"}),

@@ -62,15 +62,15 @@ _LIST_ITEM = re.compile(r"^[ \t]{0,12}[-*+•–] {1,8}\S", re.MULTILINE)
 _NUMBERED = re.compile(r"^[ \t]{0,12}(?:\d{1,3}|[a-z])[.)] {1,8}\S", re.MULTILINE)
 _HEADING = re.compile(r"^ {0,3}#{1,6} {1,8}\S", re.MULTILINE)
 _FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
-_INLINE_CODE = re.compile(r"(?<!`)`[^`\n]{1,200}`(?!`)")
+_INLINE_CODE = re.compile(r"`[^`\n]{1,200}`")
 _BOLD = re.compile(r"\*\*[^*\n]{1,200}\*\*|<b>|<strong>")
 _TABLE = re.compile(r"^ {0,3}\|?[ ]{0,9}:?-{3,}:?[ ]{0,9}\|", re.MULTILINE)
 _LINK = re.compile(r"https?://[^\s)>\]]+|www\.[^\s)>\]]+")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 _QUOTE = re.compile(r'["“„«][^"“”„«»\n]{3,300}["“”»]')
 _BLOCK_QUOTE = re.compile(r"^ {0,3}>", re.MULTILINE)
 _FORMULA = re.compile(r"\$[^$\n]{1,200}\$|\\\(|\\\[|\\begin\{")
-_CITATION = re.compile(r"\[\d{1,3}\]|\((?:[^()\n]{1,60}, )?(?:19|20)\d\d[a-z]?\)|\bet al\.")
+_CITATION = re.compile(r"\[\d{1,3}\]|\((?:[^()\n]{1,60}, )?(?:19|20)\d\d[a-z]?\)")
 _HTML = re.compile(r"</?[a-z][a-z0-9]{0,15}[ />]", re.IGNORECASE)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _ANSWER_FIRST = re.compile(r"^(?:yes|no|ja|nein|the answer is|answer:|\d)")
@@ -221,7 +221,12 @@ _KNOWN = (
     Property("connectives", SHARE, _mark("connective"), "its words as connectives"),
     Property("negations", SHARE, _mark("negation"), "its words as negations"),
     Property("examples", COUNT, _occurs(lexicon.EXAMPLES), "examples that are named as such"),
-    Property("citations", COUNT, _count(_CITATION), "citations"),
+    Property(
+        "citations",
+        COUNT,
+        lambda a: float(len(_CITATION.findall(a.text)) + a.flat.count("et al.")),
+        "citations",
+    ),
     # Manner
     Property("refusal", YES_NO, _says(lexicon.REFUSALS), yes="refuses", no="does not refuse"),
     Property("apology", YES_NO, _says(lexicon.APOLOGIES), yes="apologises", no="does not apologise"),

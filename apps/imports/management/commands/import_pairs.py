@@ -67,7 +67,7 @@ class Command(BaseCommand):
         self.stdout.write(", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in shown))
         if not any(counts[name] for name in ("created", "updated", "unchanged", "excluded")):
             raise CommandError("Nothing could be imported.")
-        if not given["dry_run"] and (job := score_new_responses(project=project)):
+        for job in [] if given["dry_run"] else score_new_responses(project=project):
             self.stdout.write(f"Scoring job {job.pk} is waiting for a gpu worker.")
 
     def _say(self, path: Path | None, report: ImportReport) -> None:

@@ -1,0 +1,166 @@
+"""What the worker reads: labeled pairs as columns, measured responses, and the verdicts of rules on them."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from django.db import connection
+from numpy.typing import NDArray
+
+from apps.projects.models import Project
+from apps.prompts.models import Response
+from apps.rules.models import Kind, Rule, Verdict
+from worker.core.conversation import prompt_text
+from worker.core.rules.measuring import measure
+from worker.core.rules.statements import MeasuredRule
+from worker.core.rules.units import Labels, labels_of
+
+MOST_PAIRS = 50_000
+"""So many labeled pairs are looked at, drawn by the hash of their ids: more only makes intervals narrower."""
+CHUNK = 500
+_PAIRS = """
+SELECT comparison.id, consensus.preference, prompt.content_hash, first.id, first.content_hash, second.id,
+       second.content_hash, coalesce(comparison.metadata ->> 'domain', ''),
+       coalesce(consensus.settled_at, comparison.created_at)
+FROM labeling_consensus AS consensus
+JOIN prompts_comparison AS comparison ON comparison.id = consensus.comparison_id
+JOIN prompts_prompt AS prompt ON prompt.id = comparison.prompt_id
+JOIN prompts_response AS first ON first.id = comparison.response_1_id
+JOIN prompts_response AS second ON second.id = comparison.response_2_id
+WHERE consensus.project_id = %(project)s AND {chosen}
+ORDER BY md5(comparison.external_id || %(seed)s), comparison.id LIMIT %(most)s
+"""
+_LABELED = "consensus.status = 'agreed' AND consensus.preference <> 0"
+_FROZEN = "comparison.id = ANY(%(ids)s)"
+
+
+@dataclass(frozen=True)
+class LabeledPair:
+    """A comparison with what people prefer; hashes are those of the texts."""
+
+    comparison: int
+    preference: int
+    prompt_hash: str
+    first: int
+    first_hash: str
+    second: int
+    second_hash: str
+    domain: str
+    when: datetime
+
+
+def labeled_pairs(project: Project, *, seed: int = 0) -> list[LabeledPair]:
+    """Return the pairs on which people agree, by id; of very many a part that the seed decides (one query)."""
+    return _pairs(_PAIRS.format(chosen=_LABELED), {"project": project.pk, "seed": str(seed), "most": MOST_PAIRS})
+
+
+def frozen_pairs(project: Project, labels: Sequence[Sequence[int]]) -> list[LabeledPair]:
+    """Return the pairs of frozen labels, with those labels, by id (one query)."""
+    preferences = {int(pk): int(preference) for pk, preference in labels}
+    values = {"project": project.pk, "ids": list(preferences), "seed": "", "most": MOST_PAIRS}
+    return _pairs(_PAIRS.format(chosen=_FROZEN), values, preferences)
+
+
+def labels_from(pairs: Sequence[LabeledPair], *, seed: int, by_prompt: bool | None) -> Labels:
+    """Return the labels of pairs for the core."""
+    return labels_of(
+        [1 if pair.preference > 0 else -1 for pair in pairs],
+        [pair.prompt_hash for pair in pairs],
+        [pair.first_hash for pair in pairs],
+        [pair.second_hash for pair in pairs],
+        seed=seed,
+        by_prompt=by_prompt,
+    )
+
+
+def measured(
+    responses: Iterable[int], names: Sequence[str], on_progress: Callable[[int], object] = lambda done: None
+) -> dict[int, NDArray[np.float64]]:
+    """Return the values of these properties by response (p,), read and measured a chunk at a time."""
+    found: dict[int, NDArray[np.float64]] = {}
+    for ids, texts in _texts(sorted(set(responses))):
+        found.update(zip(ids, measure(texts, names), strict=True))
+        on_progress(len(found))
+    return found
+
+
+class Judge:
+    """The verdicts of the rules of a set on responses; measured here, or looked up where a language model gave them."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = rules
+        self._measured = {
+            at: MeasuredRule.from_parameters(rule.property, rule.parameters)
+            for at, rule in enumerate(rules)
+            if rule.kind == Kind.PROGRAMMATIC
+        }
+        self.names = sorted({rule.name for rule in self._measured.values()})
+        self._column = {name: at for at, name in enumerate(self.names)}
+        self.statements = {rule.statement_hash: at for at, rule in enumerate(rules) if at not in self._measured}
+
+    def verdicts(
+        self, responses: Sequence[int], values: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return satisfied, applies, known (n, k) for responses whose properties are `values` (n, p).
+
+        `known` is false where a language model has given no readable verdict.
+        """
+        shape = (len(responses), len(self.rules))
+        yes, applies, known = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
+        for at, rule in self._measured.items():
+            yes[:, at], applies[:, at] = rule.verdicts(values[:, self._column[rule.name]])
+            known[:, at] = True
+        if self.statements:
+            place = {pk: row for row, pk in enumerate(responses)}
+            for response, statement, value in self._looked_up(responses):
+                row, at = place[response], self.statements[statement]
+                yes[row, at] = value == Verdict.Value.YES
+                applies[row, at] = value in {Verdict.Value.YES, Verdict.Value.NO}
+                known[row, at] = value != Verdict.Value.UNREADABLE
+        return yes, applies, known
+
+    def votes(self, first: NDArray[np.float64], second: NDArray[np.float64], verdicts: Any) -> NDArray[np.int8]:
+        """Return what each rule prefers in pairs (m, k), from the values (m, p) and verdicts of both responses."""
+        (yes_1, applies_1, _), (yes_2, applies_2, _) = verdicts
+        votes = np.where(applies_1 & applies_2, yes_2.astype(np.int8) - yes_1.astype(np.int8), 0).astype(np.int8)
+        for at, rule in self._measured.items():
+            column = self._column[rule.name]
+            votes[:, at] = rule.votes(first[:, column], second[:, column])
+        return votes
+
+    def asked_again(self, at: int) -> list[list[str]]:
+        """Return the verdicts of every question about a rule that was asked more than once (one query)."""
+        if at in self._measured:
+            return []
+        rows = Verdict.objects.filter(statement_hash=self.rules[at].statement_hash)
+        by_question: dict[tuple[int, str], list[str]] = defaultdict(list)
+        for response, verifier, value in rows.values_list("response_id", "verifier", "value"):
+            by_question[response, verifier].append(value)
+        return [verdicts for verdicts in by_question.values() if len(verdicts) > 1]
+
+    def _looked_up(self, responses: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+        """Yield the newest verdict last."""
+        rows = Verdict.objects.filter(
+            response__in=responses, statement_hash__in=list(self.statements), repetition=0
+        ).order_by("id")
+        yield from rows.values_list("response_id", "statement_hash", "value")
+
+
+def _texts(ids: list[int]) -> Iterator[tuple[list[int], list[tuple[str, str]]]]:
+    """Yield ids of responses with the texts of prompt and response, those of one prompt together."""
+    for start in range(0, len(ids), CHUNK):
+        rows = Response.objects.filter(pk__in=ids[start : start + CHUNK]).order_by("prompt_id", "id")
+        found = list(rows.values_list("id", "prompt__messages", "text"))
+        yield [pk for pk, _messages, _text in found], [(prompt_text(messages), text) for _, messages, text in found]
+
+
+def _pairs(statement: str, values: dict[str, Any], preferences: dict[int, int] | None = None) -> list[LabeledPair]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        pairs = [LabeledPair(*row) for row in cursor.fetchall()]
+    if preferences is not None:
+        pairs = [LabeledPair(**{**vars(pair), "preference": preferences[pair.comparison]}) for pair in pairs]
+    return sorted(pairs, key=lambda pair: pair.comparison)
