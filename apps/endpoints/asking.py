@@ -248,6 +248,7 @@ class Asker:
             return
         outcomes = [(self._running.pop(future), future.result()) for future in done]
         self._store(outcomes)
+        self._release([item for item, outcome in outcomes if isinstance(outcome.result, CallFailed)])
         for item, outcome in outcomes:
             item.calls += 1
             if isinstance(outcome.result, Answer):
@@ -289,7 +290,6 @@ class Asker:
             item.not_before = now + pause
             waiting.append(item)
             return
-        self._release([item])
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= GIVE_UP_AFTER:
             said = _("%(name)s: the last %(count)s questions got no answer. The last reason: %(reason)s")

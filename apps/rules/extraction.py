@@ -48,6 +48,8 @@ class Selection:
     domain: str = ""
     disagreements: bool = False
     source: str = REASONING
+    not_applicable_is_yes: bool = True
+    """Whether a rule that does not apply to a response counts as satisfied, as in the paper."""
 
     def __post_init__(self) -> None:
         errors = []
@@ -171,7 +173,9 @@ def candidates_of(extraction: RuleExtraction) -> list[dict[str, Any]]:
     Spaces and the case of letters do not tell two apart.
     """
     found: dict[str, dict[str, Any]] = {}
-    for item in extraction.items.exclude(candidates=None).order_by("number").only("candidates", "comparison_id"):
+    for item in (
+        extraction.items.exclude(candidates__isnull=True).order_by("number").only("candidates", "comparison_id")
+    ):
         for text in item.candidates or []:
             entry = found.setdefault(text.casefold(), {"text": text, "comparisons": [], "candidates": [text]})
             if item.comparison_id not in entry["comparisons"]:
@@ -244,7 +248,7 @@ def counts_of(extraction: RuleExtraction) -> dict[str, int]:
         counts["candidates"] += len(candidates or [])
         counts["failed"] += bool(error)
         counts["read_from_the_other"] += bool(read_from and read_from != wanted)
-    counts["merges"] = extraction.merges.exclude(rules=None).count()
+    counts["merges"] = extraction.merges.exclude(rules__isnull=True).count()
     counts["failed_merges"] = extraction.merges.exclude(error="").count()
     return counts
 

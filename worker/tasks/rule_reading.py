@@ -81,7 +81,7 @@ def _propose(asking: Asking, extraction: RuleExtraction) -> None:
         name = read_from.pop(found.key)
         return {} if found.value is None else {"candidates": found.value, "read_from": name}
 
-    left = extraction.items.filter(candidates=None).exclude(reasoning="", answer="")
+    left = extraction.items.filter(candidates__isnull=True).exclude(reasoning="", answer="")
     _each(asking, extraction, left, question, store, "read")
     if not rules.candidates_of(extraction):
         raise JobFailed(f"No rule was found in what the model said. {_last_error(extraction)}".strip())
