@@ -58,8 +58,9 @@ class Tested:
 
 
 def endpoints_of(user: User) -> QuerySet[ModelEndpoint]:
-    """Return the endpoints that a person sees: their own, and for superusers all."""
-    return ModelEndpoint.objects.all() if user.is_superuser else ModelEndpoint.objects.filter(owner=user)
+    """Return the endpoints that a person sees: their own, and for superusers all (not by a token of some projects)."""
+    sees_all = user.is_superuser and user.only_projects is None
+    return ModelEndpoint.objects.all() if sees_all else ModelEndpoint.objects.filter(owner=user)
 
 
 def get_endpoint(user: User, endpoint_id: str) -> ModelEndpoint:

@@ -6,6 +6,7 @@ import pytest
 from django.urls import URLResolver, get_resolver
 
 from apps.accounts.services import create_token
+from apps.endpoints.services import create_endpoint
 from apps.exports.services import create_snapshot
 from apps.imports.services import start_import_of_items
 from apps.imports.uploads import create_upload
@@ -19,7 +20,7 @@ from apps.webhooks.services import send_test
 from tests.factories import ComparisonFactory, MembershipFactory
 
 OPEN_TO_ALL = {"login", "logout", "livez", "readyz", "home", "tokens", "token-revoke", "schema", "docs", "docs-script"}
-OPEN_TO_ALL |= {"set-language", "image", "login-again", "api/v1/tokens/"}
+OPEN_TO_ALL |= {"set-language", "image", "login-again", "api/v1/tokens/", "model-endpoints", "api/v1/model-endpoints/"}
 """Pages of nobody's project: what they show is the person's own, or nothing."""
 PARAMETER = re.compile(r"<(?:\w+:)?([\w-]+)>")
 
@@ -51,7 +52,10 @@ def things(project: Project) -> dict[str, object]:
     run = TrainingRun.objects.create(project=project, recipe={}, snapshot=snapshot, job=job)
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
+    model_endpoint = create_endpoint(owner=person, name="Mine", model="m", base_url="https://example.org/v1")
     rows = {
+        "model-endpoint": model_endpoint,
+        "endpoint": model_endpoint,
         "comparison": comparison,
         "snapshot": snapshot,
         "job": job,
