@@ -35,6 +35,9 @@ class Project(Created):
             "Part of the queue that is drawn at random, so that the labels stay usable for unbiased estimates."
         ),
     )
+    shows_rules = models.BooleanField(
+        default=False, help_text="Annotators may see which rules spoke for and against a pair they have submitted."
+    )
     webhook_events = ArrayField(
         models.CharField(max_length=40),
         default=list,

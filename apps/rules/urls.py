@@ -8,6 +8,7 @@ RULES = "projects/<slug:slug>/rules"
 
 urlpatterns = [
     path(f"{RULES}/", views.rule_sets, name="rule-sets"),
+    path(f"{RULES}/shown/", views.shown, name="rules-shown"),
     path(f"{RULES}/mine/", views.mine, name="rules-mine"),
     path(f"{RULES}/extractions/", extraction_views.extractions, name="rule-extractions"),
     path(f"{RULES}/extractions/<int:extraction_id>/", extraction_views.extraction, name="rule-extraction"),
@@ -18,4 +19,5 @@ urlpatterns = [
     path(f"{RULES}/<int:version>/measure/", views.measure, name="rule-set-measure"),
     path(f"{RULES}/<int:version>/<int:number>/", views.rule, name="rule"),
     path(f"{RULES}/<int:version>/<int:number>/decide/", views.decide, name="rule-decide"),
+    path("assignments/<int:assignment_id>/rules/", views.spoken, name="assignment-rules"),
 ]

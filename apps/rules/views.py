@@ -15,12 +15,13 @@ from apps.core.errors import AppError, Conflict, InvalidInput, NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
 from apps.jobs.services import live_queues
-from apps.projects.access import SEES_RESULTS, Role, get_membership
+from apps.projects.access import LABELS, SEES_RESULTS, Role, get_membership, is_id
 from apps.projects.models import Membership
 from apps.prompts.models import Comparison
 from apps.rules import services
 from apps.rules.forms import RuleForm
 from apps.rules.models import Rule, RuleExtraction, RuleObjection, RuleSet
+from apps.rules.spoken import MAX_NOTE, object_to_rule, rules_that_spoke, show_rules
 
 SHOWN = 10
 OBJECTIONS_SHOWN = 50
@@ -56,6 +57,41 @@ def mine(request: PageRequest, slug: str) -> HttpResponse:
     except Conflict as refused:
         messages.error(request, refused.detail)
     return redirect("rule-sets", slug)
+
+
+@signed_in
+@require_POST
+def shown(request: PageRequest, slug: str) -> HttpResponse:
+    """Decide whether annotators see the rules after they have submitted."""
+    membership = get_membership(request.user, slug, Role.MANAGER)
+    shows = request.POST.get("shows_rules") == "true"
+    show_rules(project=membership.project, actor=membership.user, shown=shows)
+    messages.success(
+        request, _("Annotators see the rules after submitting.") if shows else _("Annotators do not see the rules.")
+    )
+    return redirect("rule-sets", slug)
+
+
+@signed_in
+@require_http_methods(["GET", "POST"])
+def spoken(request: PageRequest, assignment_id: int) -> HttpResponse:
+    """Show an annotator the rules that spoke for and against a submitted pair, and take an objection."""
+    if request.method == "POST":
+        number = request.POST.get("rule", "")
+        if not is_id(number):
+            raise NotFound(_("There is no such rule in this set."))
+        note = request.POST.get("note", "").strip()
+        try:
+            object_to_rule(user=request.user, assignment_id=assignment_id, rule_number=int(number), note=note)
+            messages.success(request, _("Thank you: the managers see your objection."))
+        except (Conflict, InvalidInput) as refused:
+            messages.error(request, refused.detail)
+        return redirect("assignment-rules", assignment_id)
+    assignment, rules = rules_that_spoke(user=request.user, assignment_id=assignment_id)
+    membership = get_membership(request.user, assignment.project.slug, *LABELS)
+    sides = [(number, [each for each in rules if each.label == number]) for number in (1, 2)]
+    context = {"membership": membership, "assignment": assignment, "sides": sides, "most": MAX_NOTE}
+    return render(request, "rules/spoken.html", context)
 
 
 @signed_in

@@ -26,6 +26,7 @@ from apps.projects.models import Membership, Project
 from apps.prompts.models import Comparison
 from apps.reward_models.models import RewardModel, TrainingRun
 from apps.reward_models.services import start_training
+from apps.rules.services import ProposedRule, create_rule_set
 from apps.signals.models import Scorer, Signal
 from apps.webhooks.models import WebhookDelivery, WebhookEndpoint
 from apps.webhooks.services import send_test
@@ -133,6 +134,8 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     made = start_import_of_items(project=project, items=[{"prompt": "?"}], created_by=None)
     run = start_training(project=project)
     project.cohorts.create(name="Divers")
+    said = [ProposedRule(text="It says secret-rule.")]
+    create_rule_set(project=project, origin="language_model", rules=said, options={}, created_by=None)
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
     token, _key = create_token(user=otto, name="Otto's", scope="write")

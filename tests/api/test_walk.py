@@ -105,6 +105,12 @@ CASES: dict[str, dict[str, Case]] = {
     f"{P}webhooks/<str:id>/rotate/": {"POST": POWER},
     f"{P}webhooks/<str:id>/deliveries/": {"GET": MANAGER},
     "webhook-deliveries/<str:id>/replay/": {"POST": MANAGER},
+    f"{P}rule-extractions/": {"GET": RESULTS, "POST": RESULTS},
+    f"{P}rule-sets/": {"GET": RESULTS},
+    "rule-sets/<str:id>/": {"GET": RESULTS},
+    "rule-sets/<str:id>/activate/": {"POST": MANAGER},
+    "rule-sets/<str:id>/measure/": {"POST": RESULTS},
+    "rules/<str:id>/": {"GET": RESULTS, "PATCH": MANAGER},
     f"{P}jobs/": {"GET": RESULTS},
     "jobs/<str:id>/": {"GET": RESULTS},
     "jobs/<str:id>/cancel/": {"POST": RESULTS},
@@ -130,6 +136,8 @@ def address(route: str, world: World, object_id: str | None = None) -> str:
         "model-endpoints": world.endpoint,
         "imports": world.made,
         "uploads": world.upload,
+        "rule-sets": world.project.rule_sets.get(),
+        "rules": world.project.rule_sets.get().rules.get(),
     }
     known = object_id or (str(ids[kind].pk) if kind in ids else "")
     parts = {
@@ -332,6 +340,7 @@ def test_every_get_can_be_cut_down_to_any_of_its_fields(request, world, person):
 
 
 SECRETS = {
+    "rule": "secret-rule",
     "model name": "secret-model",
     "signal": str(SIGNAL_VALUE),
     "another person's justification": "splendid piece of marine engineering",
@@ -359,4 +368,5 @@ def test_what_annotators_must_not_see_is_there_for_managers(world, manager):
     api = Api(manager)
     paths = ["annotations/", "comparisons/", f"comparisons/{world.comparison.pk}/", "members/"]
     said = "".join(body_of(api.get(f"projects/tides/{path}")) for path in paths)
+    said += body_of(api.get(f"rule-sets/{world.project.rule_sets.get().pk}/"))
     assert [what for what, secret in SECRETS.items() if secret not in said] == []

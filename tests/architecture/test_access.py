@@ -14,6 +14,7 @@ from apps.jobs.services import enqueue
 from apps.labeling.leasing import lease_next
 from apps.projects.models import Project
 from apps.reward_models.models import RewardModel, TrainingRun
+from apps.rules.services import ProposedRule, create_rule_set, start_extraction
 from apps.signals.models import Scorer
 from apps.webhooks.models import WebhookEndpoint
 from apps.webhooks.services import send_test
@@ -53,8 +54,11 @@ def things(project: Project) -> dict[str, object]:
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
     model_endpoint = create_endpoint(owner=person, name="Mine", model="m", base_url="https://example.org/v1")
+    rules = [ProposedRule(text="Is kind.")]
+    rule_set = create_rule_set(project=project, origin="miner", rules=rules, options={}, created_by=None)
     rows = {
         "model-endpoint": model_endpoint,
+        "extraction": start_extraction(project=project, origin="miner", options={}, seed=0, created_by=None),
         "endpoint": model_endpoint,
         "comparison": comparison,
         "snapshot": snapshot,
@@ -69,6 +73,8 @@ def things(project: Project) -> dict[str, object]:
         "webhook": endpoint,
         "delivery": delivery,
         "webhook-deliverie": delivery,  # what is left of "webhook-deliveries" without its s
+        "rule-set": rule_set,
+        "rule": rule_set.rules.get(),
         "token": create_token(user=person, name="First")[0],
         "import": start_import_of_items(project=project, items=[{}], created_by=None),
         "upload": create_upload(project=project, file_name="pairs.jsonl", length=9, created_by=None),
@@ -81,7 +87,10 @@ def things(project: Project) -> dict[str, object]:
         "file": "train.jsonl",
         "annotator_id": person.pk,
         "wanted": "csv",
+        "version": rule_set.version,
+        "number": 1,
         "other_id": snapshot.pk,
+        "place": 1,
         **{f"{name}_id": row.pk for name, row in rows.items()},
     }
 
