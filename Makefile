@@ -51,6 +51,7 @@ bench:
 	.venv/bin/python -m benchmarks.webhooks
 	.venv/bin/python -m benchmarks.quality
 	.venv/bin/python -m benchmarks.exports
+	.venv/bin/python -m benchmarks.rules_llm
 
 bench-peer:
 	@./setup.sh embedded,worker,test
