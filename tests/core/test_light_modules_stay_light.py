@@ -18,6 +18,8 @@ HEAVY = {"torch", "transformers", "safetensors", "tokenizers", "sentence_transfo
         "worker.core.metrics",
         "worker.core.pairs",
         "worker.core.annotator_figures",
+        "worker.core.rule_prompts",
+        "worker.core.llm.openai_backend",
     ],
 )
 def test_a_light_module_loads_no_heavy_library(module: str) -> None:

@@ -61,6 +61,7 @@ def test_a_run_is_started_watched_and_read_step_by_step(client, server, manager,
     assert client.get(f"{page}99/").status_code == 404
     assert client.get(f"{PAGE}999/").status_code == 404
 
+    assert "Check all responses" in client.get(f"/projects/tides/rules/{extraction.rule_set.version}/").content.decode()
     server.answer = lambda body: Said('{"verdict": "yes"}')
     checked = client.post(f"/projects/tides/rules/{extraction.rule_set.version}/verify/", {"endpoint": endpoint.pk})
     verify_responses(Job.objects.get(kind="verification").pk)

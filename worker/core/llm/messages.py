@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 MAX_ANSWER_TOKENS = 32_768
@@ -37,7 +37,8 @@ class Question:
 
     def request_hash(self, *, backend: str) -> str:
         """Return the SHA-256 of everything the answer depends on; `backend` names address and model."""
-        content = json.dumps([backend, asdict(self)], ensure_ascii=True, sort_keys=True)
+        parts = [backend, self.messages, self.temperature, self.max_tokens, self.schema, self.repetition]
+        content = json.dumps(parts, ensure_ascii=True, sort_keys=True)
         return hashlib.sha256(content.encode("ascii")).hexdigest()
 
     @property
