@@ -52,6 +52,7 @@ bench:
 	.venv/bin/python -m benchmarks.quality
 	.venv/bin/python -m benchmarks.exports
 	.venv/bin/python -m benchmarks.rules_llm
+	.venv/bin/python -m benchmarks.rules --data $(DATA)
 
 bench-peer:
 	@./setup.sh embedded,worker,test

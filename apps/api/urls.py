@@ -75,6 +75,7 @@ urlpatterns = [
     path("rule-sets/<str:id>/", rules.RuleSetDetail.as_view()),
     path("rule-sets/<str:id>/verify/", rules.RuleSetVerify.as_view()),
     path("rule-sets/<str:id>/activate/", rules.RuleSetActivate.as_view()),
+    path("rule-sets/<str:id>/verdicts/", rules.RuleSetVerdicts.as_view()),
     path("rule-sets/<str:id>/measure/", rules.RuleSetMeasure.as_view()),
     path("rules/<str:id>/", rules.RuleDetail.as_view()),
     path(f"{PROJECT}/jobs/", jobs.ProjectJobList.as_view()),

@@ -15,6 +15,7 @@ class Project(Created):
 
     class QueueOrder(models.TextChoices):
         UNCERTAIN = "uncertain", _("Pairs the reward model is least sure about first")
+        RULES = "rules", _("Pairs on which rules and reward model disagree first")
         IMPORTED = "imported", _("In the order of import")
 
     slug = models.CharField(

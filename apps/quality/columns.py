@@ -50,6 +50,7 @@ JOIN prompts_comparison AS comparison ON comparison.id = consensus.comparison_id
 JOIN labeling_queueitem AS queue ON queue.comparison_id = comparison.id
 JOIN prompts_response AS first ON first.id = comparison.response_1_id
 JOIN prompts_response AS second ON second.id = comparison.response_2_id
+LEFT JOIN quality_expectedside AS expected ON expected.comparison_id = comparison.id
 WHERE consensus.project_id = %(project)s
 """
 _OF_COMPARISON: dict[str, Column] = {
@@ -57,6 +58,7 @@ _OF_COMPARISON: dict[str, Column] = {
     "length_1": ("length(first.text)", "int4"),
     "length_2": ("length(second.text)", "int4"),
     "gold": ("coalesce(comparison.gold::float4, 'NaN')", "float4"),
+    "expected": ("coalesce(expected.side::float4, 'NaN')", "float4"),
     "control": ("queue.state = 'control'", "bool"),
     "agreed": ("consensus.status = 'agreed'", "bool"),
 }

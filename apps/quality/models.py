@@ -1,8 +1,10 @@
 """The figures of a project's labels, as they were computed last."""
 
 from django.db import models
+from django.db.models import Q
 
 from apps.projects.models import Project
+from apps.prompts.models import Comparison
 
 
 class QualityReport(models.Model):
@@ -16,3 +18,17 @@ class QualityReport(models.Model):
 
     def __str__(self) -> str:
         return f"quality of {self.project_id}"
+
+
+class ExpectedSide(models.Model):
+    """The side that something above, such as rules that most people follow, expects: a yardstick, not an answer."""
+
+    comparison = models.OneToOneField(Comparison, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="expected_sides")
+    side = models.SmallIntegerField(help_text="−1 for response 1, 1 for response 2.")
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(side__in=[-1, 1]), name="one_of_two_sides")]
+
+    def __str__(self) -> str:
+        return f"{self.comparison_id}: {self.side}"

@@ -191,6 +191,7 @@ class AnnotatorFiguresSerializer(serializers.Serializer[Any]):
     neither = ShareSerializer(help_text="Neither valid.")
     first_side = ShareSerializer(help_text="Of preferences whose order is known: the response shown first.")
     longer_side = ShareSerializer(help_text="Of preferences between different lengths: the longer response.")
+    follows_rules = ShareSerializer(help_text="Of preferences on which rules with high agreement prefer one: that one.")
     same_ratings = ShareSerializer(help_text="Every rating of both responses is the same number.")
     pasted = ShareSerializer(help_text="More than half of the justification was pasted.")
     short_justifications = ShareSerializer(help_text="Less than half as long as the project's median.")

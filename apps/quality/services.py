@@ -1,7 +1,7 @@
 """How good a project's labels are: computed when somebody looks, at most once a minute, and kept until then."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from apps.accounts.models import User
 from apps.labeling.models import Assignment, Consensus
 from apps.projects.models import GuidelineVersion, Project
 from apps.quality.columns import read_annotations, read_repeats
-from apps.quality.models import QualityReport
+from apps.quality.models import ExpectedSide, QualityReport
 from worker.core import label_quality
 from worker.core.agreement import Agreement
 from worker.core.annotator_figures import annotator_figures
@@ -23,7 +23,7 @@ from worker.core.consensus import Status
 from worker.core.label_quality import Annotations, Repeats
 
 FRESH = timedelta(minutes=1)
-VERSION = 1
+VERSION = 2
 """Of the shape and the meaning of a stored report: change it with either, so that older reports are not shown."""
 
 
@@ -190,6 +190,18 @@ def _preference_name(value: float | None) -> str:
     return "neither" if value is None else f"{value:g}"
 
 
+# --- What is expected ---
+
+
+@transaction.atomic
+def expect_sides(*, project: Project, sides: Mapping[int, int]) -> None:
+    """Replace what is expected of a project's comparisons: −1 or 1 by the comparison's id; others expect nothing."""
+    ExpectedSide.objects.filter(project=project).delete()
+    ExpectedSide.objects.bulk_create(
+        [ExpectedSide(project=project, comparison_id=pk, side=side) for pk, side in sides.items()], batch_size=5000
+    )
+
+
 # --- As a table ---
 
 _SHARES = (
@@ -201,6 +213,7 @@ _SHARES = (
     "neither",
     "first_side",
     "longer_side",
+    "follows_rules",
     "same_ratings",
     "pasted",
     "short_justifications",

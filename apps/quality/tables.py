@@ -46,6 +46,7 @@ SHARES: list[tuple[str, Words, Words]] = [
     ("agrees_with_self", _("With self"), _("the same side when a pair came again")),
     ("first_side", _("Shown first"), _("the response shown first is preferred; orders are drawn, so half is expected")),
     ("longer_side", _("Longer"), _("the longer response is preferred")),
+    ("follows_rules", _("With the rules"), _("the response that active rules with high agreement prefer")),
     ("neither", _("Neither"), _("neither response is valid")),
     ("same_ratings", _("One rating"), _("every rating of both responses is the same number")),
     ("pasted", _("Pasted"), _("more than half of the justification was pasted")),
@@ -55,7 +56,7 @@ SHARES: list[tuple[str, Words, Words]] = [
     ("flagged", _("Flagged"), _("given back as something that nobody should label")),
 ]
 """A person's shares, in the order of the table."""
-COLUMNS = [each for each in SHARES if each[0] not in {"short_justifications", "flagged"}]
+COLUMNS = [each for each in SHARES if each[0] not in {"follows_rules", "short_justifications", "flagged"}]
 """Those that the table of all people has room for."""
 
 REMARKS: dict[str, Words] = {
@@ -64,6 +65,7 @@ REMARKS: dict[str, Words] = {
     "longer_side": _("prefers the longer response more often than others do"),
     "shorter_side": _("prefers the shorter response more often than others do"),
     "disagrees_with_others": _("agrees with others less than they do among themselves"),
+    "against_rules": _("chooses against rules that most people follow, more often than others do"),
     "misses_control_items": _("answers control items otherwise than known, more often than others do"),
     "disagrees_with_self": _("answers repeated pairs otherwise, more often than others do"),
     "same_ratings": _("gives one rating to everything more often than others do"),

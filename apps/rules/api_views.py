@@ -1,17 +1,20 @@
 """REST: extractions, rule sets and rules."""
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from django.http import HttpResponseBase, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import Filter, ListView
-from apps.core.errors import NotFound
+from apps.core.errors import Conflict, NotFound
 from apps.jobs.api_views import accepted
 from apps.jobs.serializers import AcceptedSerializer
 from apps.projects.access import SEES_RESULTS, Role, get_owned, get_project, is_id
 from apps.rules import services
+from apps.rules.downloads import verdict_lines
 from apps.rules.extraction import Selection, start_reading
 from apps.rules.models import Rule, RuleExtraction, RuleSet
 from apps.rules.serializers import (
@@ -24,6 +27,8 @@ from apps.rules.serializers import (
     RuleSetSerializer,
 )
 from apps.rules.verification import start_verification
+
+JSON_LINES = "application/x-ndjson"
 
 
 class RuleExtractionList(ListView):
@@ -85,6 +90,21 @@ class RuleSetActivate(APIView):
         """Make this the active version and score every response by it; 409 when it is already. For managers."""
         rule_set = get_owned(request.user, RuleSet.objects.all(), id, Role.MANAGER)
         return accepted(job=services.activate(rule_set=rule_set, actor=request.user), created=rule_set)
+
+
+class RuleSetVerdicts(APIView):
+    """The verdicts as a file."""
+
+    @extend_schema(responses={(200, JSON_LINES): OpenApiResponse(OpenApiTypes.STR, description="A line a comparison.")})
+    def get(self, request: SignedInRequest, id: str) -> HttpResponseBase:
+        """Stream what the rules of a version say about both responses of every comparison, as JSON lines."""
+        rule_set = get_owned(request.user, RuleSet.objects.all(), id, *SEES_RESULTS)
+        if rule_set.scorer_id is None:
+            raise Conflict("This version was never active, so nothing is scored by it.")
+        reply = StreamingHttpResponse(verdict_lines(rule_set), content_type=JSON_LINES)
+        name = f"{rule_set.project.slug}-rules-{rule_set.version}.jsonl"
+        reply.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        return reply
 
 
 class RuleSetMeasure(APIView):

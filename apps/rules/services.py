@@ -1,6 +1,6 @@
 """Rule sets: found, edited, switched on, measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Consensus
 from apps.projects.models import Project
 from apps.projects.services import record
+from apps.quality.services import expect_sides
 from apps.rules.labeled import LabeledPair, labeled_pairs
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet
 from apps.signals.models import Scorer
@@ -280,9 +281,18 @@ def store_mined(
 
 
 def store_figures(
-    *, rule_set: RuleSet, claim: Claim, rules: Sequence[Rule], figures: Sequence[dict[str, Any]], of_set: dict[str, Any]
+    *,
+    rule_set: RuleSet,
+    claim: Claim,
+    rules: Sequence[Rule],
+    figures: Sequence[dict[str, Any]],
+    of_set: dict[str, Any],
+    expected: Mapping[int, int],
 ) -> None:
-    """Store what was measured of the rules of a set, and finish the job; a rule edited meanwhile keeps none."""
+    """Store what was measured of the rules of a set, and finish the job; a rule edited meanwhile keeps none.
+
+    What an active set expects of comparisons becomes a yardstick of the annotators' figures.
+    """
     with storing(claim):
         for rule, measured in zip(rules, figures, strict=True):
             held_out = measured["held_out"]
@@ -295,6 +305,8 @@ def store_figures(
                 figures={**rule.figures, **measured},
             )
         found = RuleSet.objects.select_for_update().get(pk=rule_set.pk)
+        if found.state == RuleSet.State.ACTIVE:
+            expect_sides(project=found.project, sides=expected)
         found.figures = {**found.figures, **of_set}
         found.measured_at = timezone.now()
         found.save(update_fields=["figures", "measured_at"])

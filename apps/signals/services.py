@@ -138,6 +138,31 @@ WITH margins AS (
 UPDATE labeling_queueitem AS queue SET priority = levels.priority
 FROM levels WHERE levels.id = queue.comparison_id AND queue.priority <> levels.priority
 """
+# From -1, the active rules are wholly against the model, to 1; a pair that they have not scored lies between.
+_PRIORITY_FROM_RULES = """
+WITH agreement AS (
+    SELECT comparison.id,
+        (1.001 + sign(second.value - first.value) * coalesce(rules_2.value - rules_1.value, 0))::numeric AS cost
+    FROM prompts_comparison AS comparison
+    JOIN signals_signal AS first ON first.response_id = comparison.response_1_id AND first.scorer_id = %(scorer)s
+    JOIN signals_signal AS second ON second.response_id = comparison.response_2_id AND second.scorer_id = %(scorer)s
+    LEFT JOIN signals_signal AS rules_1
+        ON rules_1.response_id = comparison.response_1_id AND rules_1.scorer_id = %(rules)s
+    LEFT JOIN signals_signal AS rules_2
+        ON rules_2.response_id = comparison.response_2_id AND rules_2.scorer_id = %(rules)s
+    WHERE comparison.id = ANY(%(ids)s)
+), levels AS (
+    SELECT id, CASE WHEN cost > 0 AND cost < 'Infinity'
+        THEN -round(cost, -floor(log(cost))::int)::float8 ELSE 0 END AS priority
+    FROM agreement
+)
+UPDATE labeling_queueitem AS queue SET priority = levels.priority
+FROM levels WHERE levels.id = queue.comparison_id AND queue.priority <> levels.priority
+"""
+_PRIORITY_BY = {
+    Project.QueueOrder.UNCERTAIN: _PRIORITY_FROM_MARGIN,
+    Project.QueueOrder.RULES: _PRIORITY_FROM_RULES,
+}
 _PRIORITY_ZERO = "UPDATE labeling_queueitem SET priority = 0 WHERE comparison_id = ANY(%(ids)s) AND priority <> 0"
 ORDER_CHUNK = 2000
 
@@ -145,15 +170,19 @@ ORDER_CHUNK = 2000
 def order_queue(*, project: Project) -> None:
     """Write the priority of every open queue item: minus the margin (least sure first), or 0 for the order of import.
 
+    Where a project wants it, minus how much the active rules agree with the model instead.
+
     The margin counts to one significant digit: pairs about which the model is about equally unsure share a level, in
     which those already begun go first.
     A pair without scores keeps priority 0, above every margin: what nobody has looked at is the most uncertain.
     Items are locked in the order of their ids and a chunk at a time, so that nobody who labels waits for long.
     """
     scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
-    by_margin = scorer is not None and project.queue_order == Project.QueueOrder.UNCERTAIN
-    statement = _PRIORITY_FROM_MARGIN if by_margin else _PRIORITY_ZERO
-    values = {"project": project.pk, "scorer": scorer.pk if scorer else None, "chunk": ORDER_CHUNK, "after": 0}
+    rules = Scorer.objects.filter(project=project, kind=Scorer.Kind.RULE_SET, keeps_up=True).first()
+    order = Project.QueueOrder(project.queue_order)
+    statement = _PRIORITY_BY.get(order, _PRIORITY_ZERO) if scorer else _PRIORITY_ZERO
+    scorers = {"scorer": scorer.pk if scorer else None, "rules": rules.pk if rules else None}
+    values = {"project": project.pk, **scorers, "chunk": ORDER_CHUNK, "after": 0}
     with connection.cursor() as cursor:
         while True:
             cursor.execute(_NEXT_OPEN, values)

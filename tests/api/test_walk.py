@@ -109,6 +109,7 @@ CASES: dict[str, dict[str, Case]] = {
     f"{P}rule-sets/": {"GET": RESULTS},
     "rule-sets/<str:id>/": {"GET": RESULTS},
     "rule-sets/<str:id>/activate/": {"POST": MANAGER},
+    "rule-sets/<str:id>/verdicts/": {"GET": RESULTS},
     "rule-sets/<str:id>/measure/": {"POST": RESULTS},
     "rules/<str:id>/": {"GET": RESULTS, "PATCH": MANAGER},
     f"{P}jobs/": {"GET": RESULTS},

@@ -37,6 +37,7 @@ def annotations(preference, **columns) -> Annotations:
         "agreed": np.zeros(n, np.bool_),
         "control": np.zeros(n, np.bool_),
         "gold": np.full(n, np.nan),
+        "expected": np.full(n, np.nan),
         "length_1": np.full(n, 100),
         "length_2": np.full(n, 100),
         "active_seconds": np.full(n, np.nan),

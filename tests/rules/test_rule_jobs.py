@@ -1,12 +1,15 @@
 """Mining, measuring and scoring as the worker does them."""
 
+import orjson
 import pytest
 
 from apps.exports.services import create_snapshot
 from apps.jobs.models import Job
 from apps.jobs.services import claim
-from apps.prompts.models import Response
+from apps.prompts.models import Comparison, Response
+from apps.quality.models import ExpectedSide
 from apps.reward_models.models import RewardModel
+from apps.rules.downloads import verdict_lines
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet, Verdict
 from apps.rules.services import ProposedRule, activate, create_rule_set, freeze_labels, start_measuring, start_mining
 from apps.signals.models import Scorer, Signal
@@ -66,6 +69,12 @@ def test_the_set_is_measured_by_itself(mined):
     assert mined.rule_set.figures["overlap"] == [[1.0]]
     assert mined.rule_set.figures["with_model"] is None
     assert mined.rule_set.figures["length"]  # from the miner, and kept
+    assert not ExpectedSide.objects.exists()  # a draft expects nothing
+    activate(rule_set=mined.rule_set, actor=None)
+    measure_rules(Job.objects.get(kind="rule_figures", state="queued").pk)
+    marked = {each.comparison_id: each.side for each in ExpectedSide.objects.all()}
+    pairs = Comparison.objects.select_related("response_2")
+    assert marked == {each.pk: 1 if each.response_2.text.startswith("(") else -1 for each in pairs}
 
 
 def test_a_run_that_died_finds_the_same_rules_though_labels_came_meanwhile(project):
@@ -119,9 +128,14 @@ def test_an_active_set_scores_every_response_with_its_raw_verdicts(project, mana
         assert signal.parts["not_applicable"] == [3]  # "sea" is no word by which a language is told
         assert signal.parts["yes"] == ([1, 2] if marked else [2])
         assert signal.value == (1.0 if marked else 0.25)
-    label_pairs(project, 2, seed=9)
+    label_pairs(project, 1, seed=9)  # new, and not scored yet
+    made.refresh_from_db()
+    lines = [orjson.loads(line) for line in b"".join(verdict_lines(made)).splitlines()]
+    assert [line["external_id"] for line in lines] == [*(each.external_id for each in comparisons), "tide-9-0"]
+    assert lines[0]["responses"][0]["score"] == signals[comparisons[0].response_1_id].value
+    assert lines[0]["responses"][1]["verdicts"] == signals[comparisons[0].response_2_id].parts
+    assert lines[6]["responses"] == [None, None]
     assert Scorer.objects.get().keeps_up
-    assert len(comparisons) == 6
 
 
 def test_what_a_language_model_said_is_looked_up_and_what_it_did_not_say_waits(project, manager):

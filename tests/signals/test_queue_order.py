@@ -80,3 +80,21 @@ def test_what_is_left_is_a_query(project, scorer):
 
 def test_scoring_twice_at_once_is_one_job(scorer):
     assert run_scorer(scorer=scorer).pk == run_scorer(scorer=scorer).pk
+
+
+def test_pairs_on_which_rules_and_model_disagree_go_first(project, scorer):
+    agree, disagree, unsaid = ComparisonFactory.create_batch(3, project=project)
+    for comparison in (agree, disagree, unsaid):
+        score(scorer, comparison, 0.0, 2.0)
+    rules = Scorer.objects.create(project=project, name="Rule set 1", kind="rule_set", keeps_up=True)
+    score(rules, agree, 0.0, 0.75)
+    score(rules, disagree, 0.75, 0.25)
+    project.queue_order = "rules"
+    project.save()
+    order_queue(project=project)
+    # 1.001 plus the model's side times the difference of the rules' scores, to one significant digit.
+    priorities = dict(QueueItem.objects.values_list("pk", "priority"))
+    assert [priorities[each.pk] for each in (agree, unsaid, disagree)] == [-2.0, -1.0, -0.5]
+    rules.delete()
+    order_queue(project=project)
+    assert set(QueueItem.objects.values_list("priority", flat=True)) == {-1.0}

@@ -49,6 +49,7 @@ class AnnotatorFigures:
     neither: Share
     first_side: Share
     longer_side: Share
+    follows_rules: Share
     same_ratings: Share
     pasted: Share
     short_justifications: Share
@@ -79,6 +80,7 @@ def annotator_figures(
     preference = annotations.preference
     judged, agrees = with_others(annotations)
     known = ~np.isnan(annotations.gold) & (annotations.gold != 0) & ~annotations.imported
+    ruled = ~np.isnan(annotations.expected) & annotations.decisive & ~annotations.imported
     measured = ~np.isnan(annotations.pasted)
     written = annotations.characters > 0
     ratings = annotations.same_ratings
@@ -97,6 +99,7 @@ def annotator_figures(
         "neither": shares(np.ones(len(annotations), dtype=np.bool_), np.isnan(preference)),
         "first_side": shares(annotations.shown, annotations.first_side),
         "longer_side": shares(annotations.of_two_lengths, annotations.longer_side),
+        "follows_rules": shares(ruled, np.sign(preference) == annotations.expected),
         "same_ratings": shares(~np.isnan(ratings), ratings == 1),
         "pasted": shares(measured & written, 2 * annotations.pasted > annotations.characters),
         "short_justifications": shares(written, 2 * annotations.characters < usual),
@@ -130,6 +133,7 @@ class _Question:
 _AGAINST_THE_REST = (
     _Question("longer_side", higher="longer_side", lower="shorter_side"),
     _Question("agrees_with_others", lower="disagrees_with_others"),
+    _Question("follows_rules", lower="against_rules"),
     _Question("control_items", lower="misses_control_items"),
     _Question("agrees_with_self", lower="disagrees_with_self"),
     _Question("same_ratings", higher="same_ratings"),

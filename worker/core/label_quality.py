@@ -32,7 +32,8 @@ class Annotations:
     """Current annotations without repeats, in columns of length n; canonical order, NaN where nothing was measured.
 
     `preference` is NaN for neither valid. `kept` and `agreed` are the consensus rules' words on the annotation and on
-    its comparison; `control` and `gold` are of its comparison. `ratings_1` and `ratings_2` are (n, a).
+    its comparison; `control`, `gold` and `expected` (what rules with high agreement prefer: −1 or 1) are of its
+    comparison. `ratings_1` and `ratings_2` are (n, a).
     """
 
     comparison: Ints
@@ -45,6 +46,7 @@ class Annotations:
     agreed: Bools
     control: Bools
     gold: Floats
+    expected: Floats
     length_1: Ints
     length_2: Ints
     active_seconds: Floats

@@ -12,7 +12,7 @@ from apps.rules.labeled import Judge, LabeledPair, frozen_pairs, labeled_pairs, 
 from apps.rules.models import Rule, RuleExtraction, RuleSet
 from apps.rules.services import freeze_labels, store_figures, store_mined
 from apps.signals.models import Signal
-from worker.core.rules.figures import Pairs, rule_figures, score_of, set_figures
+from worker.core.rules.figures import Pairs, expected_sides, rule_figures, score_of, set_figures
 from worker.core.rules.mining import mine
 from worker.core.rules.properties import PROPERTIES
 from worker.core.rules.units import TEST
@@ -79,7 +79,15 @@ def _measure(held: Held) -> None:
     everywhere = np.all([_held_out(rule, rule_set, pairs) for rule in rules], axis=0)
     of_set = set_figures(votes, weights, fractions[1] - fractions[0], pairs, everywhere, margins, unseen)
     of_set["numbers"] = [rule.number for rule in rules]
-    store_figures(rule_set=rule_set, claim=held.claim, rules=rules, figures=of_rules, of_set=of_set)
+    sides = expected_sides(votes, weights, of_rules)
+    store_figures(
+        rule_set=rule_set,
+        claim=held.claim,
+        rules=rules,
+        figures=of_rules,
+        of_set=of_set,
+        expected={pair.comparison: side for pair, side in zip(found, sides.tolist(), strict=True) if side},
+    )
 
 
 def _values(held: Held, pairs: list[LabeledPair], names: list[str]) -> tuple[Floats, Floats]:

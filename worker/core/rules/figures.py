@@ -17,6 +17,7 @@ from worker.core.shares import Share, different_shares
 
 LEAST_COVERAGE = 0.02
 LEAST_DETERMINISM = 0.9
+HIGH_AGREEMENT = 0.65
 LEAST_IN_A_PERIOD = 30
 MOST_PERIODS = 8
 MOST_DOMAINS = 20
@@ -82,6 +83,16 @@ def set_figures(
         "overlap": overlap(votes).round(3).tolist(),
         "with_model": _with_model(weighted[both], margins[both], labels.where(both)),
     }
+
+
+def expected_sides(votes: Votes, weights: Floats, figures: Sequence[dict[str, Any]]) -> Votes:
+    """Return the side that the rules with high agreement prefer in each pair (m,), 0 where they prefer none.
+
+    Agreement is high if the lower end of its interval on held-out pairs is `HIGH_AGREEMENT` at least.
+    """
+    lows = [(each["held_out"]["interval"] or [0.0])[0] for each in figures]
+    high = np.array([low >= HIGH_AGREEMENT for low in lows], dtype=np.bool_)
+    return np.sign(votes[:, high] @ weights[high]).astype(np.int8)
 
 
 def overlap(votes: Votes) -> Floats:
