@@ -102,7 +102,7 @@ app.conf.update(
         },
         "test-local-models": {
             "task": "tiebreak.test_local_models",
-            "schedule": 5.0,
+            "schedule": 15.0,
             "options": {"expires": 60},
         },
         "forget-webhook-deliveries": {"task": "tiebreak.forget_webhook_deliveries", "schedule": 3600.0},

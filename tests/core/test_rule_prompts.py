@@ -8,7 +8,7 @@ from worker.core import rule_prompts
 from worker.core.llm.messages import Answer
 from worker.core.llm.reading import Unreadable
 from worker.core.rule_prompts import Choice, Merged
-from worker.core.rules.rewards import fraction_satisfied, rule_reward
+from worker.core.rules.rewards import rule_reward
 
 CHOICE = Choice("Why tides?", "The moon.", "No idea.", -2, ("@Response 1 answers, response 2 does not.",))
 ATTACKS = [
@@ -121,16 +121,8 @@ def test_a_merge_that_is_not_whole_is_unreadable_and_never_an_empty_set(said):
     ("yes", "count", "reward"), [(0, 25, -7.5), (19, 25, 0.1), (25, 25, 2.5), (15, 20, 0.0), (22, 30, -1 / 6)]
 )
 def test_rule_rewards_are_the_papers(yes, count, reward):
-    fraction = fraction_satisfied(["yes"] * yes + ["no"] * (count - yes))
-    parts = rule_reward(3.0, fraction, mean=1.0, std=2.0)
+    parts = rule_reward(3.0, yes / count, mean=1.0, std=2.0)
     assert parts.rules == pytest.approx(reward)
-    assert (parts.model, parts.fraction, parts.total) == (1.0, fraction, pytest.approx(1.0 + reward))
-
-
-def test_what_does_not_apply_counts_as_satisfied_or_not_at_all_and_the_unreadable_never():
-    verdicts = ["yes", "no", "not_applicable", "not_applicable", "unreadable"]
-    assert fraction_satisfied(verdicts) == 3 / 4
-    assert fraction_satisfied(verdicts, not_applicable_counts=False) == 1 / 2
-    assert fraction_satisfied(["unreadable"]) is None
-    with pytest.raises(ValueError, match="at least one rule"):
-        fraction_satisfied([])
+    assert (parts.model, parts.fraction, parts.total) == (1.0, yes / count, pytest.approx(1.0 + reward))
+    with pytest.raises(ValueError, match="standard deviation"):
+        rule_reward(1.0, 0.5, mean=0.0, std=0.0)

@@ -7,11 +7,13 @@ import pytest
 
 from apps.endpoints.models import ModelEndpoint
 from apps.jobs.models import Job
+from apps.rules.downloads import verdict_lines
 from apps.rules.models import RuleSet, Verdict
 from apps.rules.services import ProposedRule, create_rule_set
 from apps.rules.verification import PAGE, read_rules, unverified, verifier_of
+from apps.signals.models import Scorer, Signal
 from tests.api.conftest import Api, pointers, problem
-from tests.factories import ResponseFactory
+from tests.factories import ComparisonFactory, ResponseFactory
 from tests.language_model_server import Said
 from worker.tasks.rule_verification import verify_responses
 
@@ -114,3 +116,23 @@ def test_the_door_refuses_what_does_not_fit(endpoint, manager, annotator, projec
     problem(Api(annotator, scope="write").post(path, {"endpoint": str(endpoint.pk)}), 403)
     rule_set.rules.update(state="rejected")
     problem(api.post(path, {"endpoint": str(endpoint.pk)}), 409)
+
+
+def test_the_file_of_verdicts_has_the_reward_with_its_parts(project, rule_set):
+    comparison = ComparisonFactory(project=project)
+    sides = (comparison.response_1, comparison.response_2)
+    by_rules = Scorer.objects.create(project=project, name="R", kind="rule_set")
+    RuleSet.objects.filter(pk=rule_set.pk).update(scorer=by_rules)
+    rule_set.refresh_from_db()
+    for response, fraction in zip(sides, (1.0, 0.5), strict=True):
+        Signal.objects.create(scorer=by_rules, response=response, value=fraction, input_hash="")
+    (line,) = map(json.loads, verdict_lines(rule_set))
+    assert "rule_reward" not in line["responses"][0]
+    model = Scorer.objects.create(project=project, name="M", kind="reward_model", orders_queue=True)
+    for response, value in zip(sides, (5.0, 1.0), strict=True):  # mean 3, standard deviation 2
+        Signal.objects.create(scorer=model, response=response, value=value, input_hash="")
+    (line,) = map(json.loads, verdict_lines(rule_set))
+    assert [each["rule_reward"] for each in line["responses"]] == [
+        {"model": 1.0, "fraction": 1.0, "rules": 2.5, "total": 3.5},
+        {"model": -1.0, "fraction": 0.5, "rules": -2.5, "total": -3.5},
+    ]
