@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from worker.core.conversation import content_hash, prompt_text
 from worker.core.rules.measuring import measure
-from worker.core.rules.mining import candidates, mine, select, vote_matrix
+from worker.core.rules.mining import Mined, candidates, mine, select, vote_matrix
 from worker.core.rules.properties import PROPERTIES, YES_NO
 from worker.core.rules.statements import MeasuredRule
 from worker.core.rules.units import DISCOVERY, Labels, labels_of
@@ -79,23 +79,48 @@ def texts_of(rows: Sequence[dict[str, Any]], number: int) -> list[Text]:
     return [(prompt_text(row["messages"]), row["responses"][number]["text"]) for row in rows]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """The measured values of both responses (m, p) of labeled pairs, sides, and the hashes of the texts."""
+
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+    sides: list[int]
+    keys: list[list[str]]
+
+    def labels(self, seed: int) -> Labels:
+        """Return the labels, dealt into parts by the seed."""
+        prompts, first, second = self.keys
+        return labels_of(self.sides, prompts, first, second, seed=seed)
+
+    def mined(self, seed: int) -> Mined:
+        """Mine with a seed."""
+        return mine(self.first, self.second, NAMES, self.labels(seed))
+
+
+def measured(path: Path, most: int | None = None) -> Measured:
+    """Read and measure the pairs of a file, or the first of them."""
+    rows, sides = read_labels(path)
+    both = [texts_of(rows[:most], number) for number in (0, 1)]
+    keys = [[content_hash(asked) for asked, _ in both[0]], *([content_hash(text) for _, text in each] for each in both)]
+    first, second = (measure(texts, NAMES) for texts in both)
+    return Measured(first, second, sides[:most], keys)
+
+
 def mined(path: Path) -> list[tuple[str, str]]:
     """Mine a file with some seeds; return what came out."""
-    rows, sides = read_labels(path)
-    both = [texts_of(rows, number) for number in (0, 1)]
-    first, second = (measure(texts, NAMES) for texts in both)
-    keys = [[content_hash(asked) for asked, _ in both[0]], *([content_hash(text) for _, text in each] for each in both)]
+    pairs = measured(path)
     lines = []
     for seed in range(SEEDS):
-        labels = labels_of(sides, *keys, seed=seed)
-        found = mine(first, second, NAMES, labels)
-        shares = [f"{each.share:.3f} [{each.interval[0]:.3f}, {each.interval[1]:.3f}]" if each.interval else "–"
-                  for each in (found.accuracy, found.length_accuracy)]  # fmt: skip
+        found = pairs.mined(seed)
+        shares = [
+            f"{each.share:.3f} [{each.interval[0]:.3f}, {each.interval[1]:.3f}]" if each.interval else "–"
+            for each in (found.accuracy, found.length_accuracy)
+        ]
         gain = "–" if found.gain is None else f"{found.gain[0]:+.3f} [{found.gain[1]:+.3f}, {found.gain[2]:+.3f}]"
         what = f"{path.stem}, seed {seed}: {len(found.rules)} rules, {found.accuracy.of} held-out pairs"
         lines.append((what, f"{shares[0]}, length {shares[1]}, gain {gain}"))
-    labels = labels_of(sides, *keys, seed=0)
-    alarms = shuffled(first, second, labels)
+    alarms = shuffled(pairs.first, pairs.second, pairs.labels(0))
     lines.append((f"{path.stem}, shuffled labels with a discovery", f"{alarms} of {SHUFFLES}"))
     return lines
 

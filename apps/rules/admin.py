@@ -1,6 +1,8 @@
 """Admin of rule sets, rules, verdicts, extractions and objections."""
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from apps.core.admin import ReadOnlyAdmin
 from apps.rules.models import ExtractionItem, ExtractionMerge, Rule, RuleExtraction, RuleObjection, RuleSet, Verdict
@@ -39,9 +41,14 @@ class RuleExtractionAdmin(ReadOnlyAdmin):
     """Runs that looked for rules."""
 
     list_display = ("id", "project", "origin", "stage", "created_by", "created_at")
+    exclude = ("labels",)
     list_filter = ("origin", "stage")
     list_select_related = ("project", "created_by")
     search_fields = ("project__slug",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RuleExtraction]:
+        """Leave the frozen labels out, which can be many."""
+        return super().get_queryset(request).defer("labels")
 
 
 @admin.register(ExtractionItem)

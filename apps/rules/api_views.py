@@ -39,7 +39,7 @@ class RuleExtractionList(ListView):
     def get_queryset(self) -> QuerySet[RuleExtraction]:
         """Return the extractions with their jobs."""
         project = get_project(self.request.user, self.kwargs["slug"], *SEES_RESULTS)
-        return project.rule_extractions.select_related("job")
+        return project.rule_extractions.select_related("job").defer("labels")
 
     @extend_schema(request=NewRuleExtractionSerializer, responses={202: AcceptedSerializer})
     def post(self, request: SignedInRequest, slug: str) -> Response:

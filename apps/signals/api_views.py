@@ -95,12 +95,14 @@ class ScorerList(ListView):
 
     @extend_schema(request=NewScorerSerializer, responses={})
     def post(self, request: SignedInRequest, slug: str) -> Response:
-        """Refuse, with a sentence: the only kind of scorer so far is a reward model, and training makes those."""
+        """Refuse, with a sentence: training makes reward models, and activating a rule set makes its scorer."""
         get_project(request.user, slug, *SEES_RESULTS)
         body = NewScorerSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         kind = body.validated_data["kind"]
-        if kind in Scorer.Kind.values:
+        if kind == Scorer.Kind.RULE_SET:
+            detail = "Activating a rule set makes its scorer."
+        elif kind in Scorer.Kind.values:
             detail = "Training makes these scorers: start a training run, and promote the version that comes out."
         else:
             detail = f"There is no such kind of scorer; known is {', '.join(Scorer.Kind.values)}."

@@ -136,7 +136,7 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     project.cohorts.create(name="Divers")
     said = [ProposedRule(text="It says secret-rule.")]
     rule_set = create_rule_set(project=project, origin="language_model", rules=said, options={}, created_by=None)
-    rule_set.scorer = Scorer.objects.create(project=project, name="Rule set 1", kind="rule_set")
+    rule_set.scorer = scorer
     rule_set.save()
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
