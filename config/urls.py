@@ -16,6 +16,7 @@ urlpatterns = [
     path("", include("apps.labeling.urls")),
     path("", include("apps.quality.urls")),
     path("", include("apps.jobs.urls")),
+    path("", include("apps.endpoints.urls")),
     path("", include("apps.webhooks.urls")),
     path("", include("apps.imports.urls")),
     path("", include("apps.exports.urls")),

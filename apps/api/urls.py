@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView
 from apps.accounts import api_views as accounts
 from apps.api.docs_views import DocsView
 from apps.api.problems import UnknownAddress
+from apps.endpoints import api_views as endpoints
 from apps.exports import api_views as exports
 from apps.imports import api_views as imports
 from apps.imports import uploads_api_views as uploads
@@ -28,6 +29,9 @@ urlpatterns = [
     path("docs/", DocsView.as_view(), name="docs"),
     path("tokens/", accounts.TokenList.as_view()),
     path("tokens/<str:id>/", accounts.TokenDetail.as_view()),
+    path("model-endpoints/", endpoints.EndpointList.as_view()),
+    path("model-endpoints/<str:id>/", endpoints.EndpointDetail.as_view()),
+    path("model-endpoints/<str:id>/test/", endpoints.EndpointTest.as_view()),
     path("projects/", projects.ProjectList.as_view()),
     path(f"{PROJECT}/", signals.ProjectDetail.as_view()),
     path(f"{PROJECT}/members/", projects.MemberList.as_view()),
@@ -80,6 +84,7 @@ urlpatterns = [
     path(f"{PROJECT}/rule-extractions/", rules.RuleExtractionList.as_view()),
     path(f"{PROJECT}/rule-sets/", rules.RuleSetList.as_view()),
     path("rule-sets/<str:id>/", rules.RuleSetDetail.as_view()),
+    path("rule-sets/<str:id>/verify/", rules.RuleSetVerify.as_view()),
     path("rule-sets/<str:id>/activate/", rules.RuleSetActivate.as_view()),
     path("rule-sets/<str:id>/verdicts/", rules.RuleSetVerdicts.as_view()),
     path("rule-sets/<str:id>/measure/", rules.RuleSetMeasure.as_view()),

@@ -30,5 +30,9 @@ KINDS = {
     "recipe_search": Kind("tiebreak.search_recipe", GPU, _("Recipe search")),
     "evaluation": Kind("tiebreak.evaluate_reward_model", GPU, _("Evaluation")),
     "rule_extraction": Kind("tiebreak.extract_rules", CPU, _("Rule extraction")),
+    "rule_reading": Kind("tiebreak.read_rules", CPU, _("Rule extraction with a language model")),
+    "local_rule_reading": Kind("tiebreak.read_rules_here", GPU, _("Rule extraction with a local model")),
+    "verification": Kind("tiebreak.verify_responses", CPU, _("Verification by rules")),
+    "local_verification": Kind("tiebreak.verify_responses_here", GPU, _("Verification by rules with a local model")),
     "rule_figures": Kind("tiebreak.measure_rules", CPU, _("Figures of rules")),
 }

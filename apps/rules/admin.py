@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.core.admin import ReadOnlyAdmin
-from apps.rules.models import ExtractionItem, Rule, RuleExtraction, RuleObjection, RuleSet, Verdict
+from apps.rules.models import ExtractionItem, ExtractionMerge, Rule, RuleExtraction, RuleObjection, RuleSet, Verdict
 
 
 @admin.register(RuleSet)
@@ -57,6 +57,13 @@ class ExtractionItemAdmin(ReadOnlyAdmin):
 
     list_display = ("id", "extraction_id", "comparison_id", "attempts", "error")
     search_fields = ("comparison__external_id",)
+
+
+@admin.register(ExtractionMerge)
+class ExtractionMergeAdmin(ReadOnlyAdmin):
+    """Merges of candidates."""
+
+    list_display = ("id", "extraction_id", "level", "number", "error")
 
 
 @admin.register(RuleObjection)

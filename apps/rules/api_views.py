@@ -15,15 +15,18 @@ from apps.jobs.serializers import AcceptedSerializer
 from apps.projects.access import SEES_RESULTS, Role, get_owned, get_project, is_id
 from apps.rules import services
 from apps.rules.downloads import verdict_lines
+from apps.rules.extraction import Selection, start_reading
 from apps.rules.models import Rule, RuleExtraction, RuleSet
 from apps.rules.serializers import (
     NewRuleExtractionSerializer,
+    NewVerificationSerializer,
     RuleChangesSerializer,
     RuleDetailSerializer,
     RuleExtractionSerializer,
     RuleSetDetailSerializer,
     RuleSetSerializer,
 )
+from apps.rules.verification import start_verification
 
 JSON_LINES = "application/x-ndjson"
 
@@ -44,9 +47,16 @@ class RuleExtractionList(ListView):
         project = get_project(request.user, slug, *SEES_RESULTS)
         body = NewRuleExtractionSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        options = {"miner": body.validated_data["miner"]}
-        seed = body.validated_data["seed"]
-        made = services.start_mining(project=project, options=options, seed=seed, created_by=request.user)
+        values = dict(body.validated_data)
+        seed, endpoint = values.pop("seed"), values.pop("endpoint", None)
+        if endpoint is None:
+            options = {"miner": values["miner"]}
+            made = services.start_mining(project=project, options=options, seed=seed, created_by=request.user)
+        else:
+            selection = Selection(**values)
+            made = start_reading(
+                project=project, endpoint=endpoint, selection=selection, seed=seed, created_by=request.user
+            )
         return accepted(job=made.job, created=made)
 
 
@@ -105,6 +115,19 @@ class RuleSetMeasure(APIView):
         """Measure every rule of a version on the labels of now; asking twice is one job."""
         rule_set = get_owned(request.user, RuleSet.objects.all(), id, *SEES_RESULTS)
         return accepted(job=services.start_measuring(rule_set=rule_set, created_by=request.user), created=rule_set)
+
+
+class RuleSetVerify(APIView):
+    """Checking with a language model."""
+
+    @extend_schema(request=NewVerificationSerializer, responses={202: AcceptedSerializer})
+    def post(self, request: SignedInRequest, id: str) -> Response:
+        """Check every response against the set's read rules with a model of yours; what has a verdict keeps it."""
+        rule_set = get_owned(request.user, RuleSet.objects.all(), id, *SEES_RESULTS)
+        body = NewVerificationSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        job = start_verification(rule_set=rule_set, created_by=request.user, **body.validated_data)
+        return accepted(job=job, created=rule_set)
 
 
 class RuleDetail(APIView):

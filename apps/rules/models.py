@@ -170,11 +170,15 @@ class ExtractionItem(models.Model):
 
     extraction = models.ForeignKey(RuleExtraction, on_delete=models.CASCADE, related_name="items", db_index=False)
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="+")
+    number = models.PositiveIntegerField(default=0, help_text="Its place in the selection.")
+    swapped = models.BooleanField(default=False, help_text="The model was shown response 2 first, under the label 1.")
     reasoning = models.TextField(blank=True)
     answer = models.TextField(blank=True)
+    read_from = models.CharField(max_length=10, blank=True, help_text="What candidates were read from.")
     candidates = models.JSONField(null=True, help_text="Texts of the rules; null until there are any.")
     error = models.TextField(blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Calls that were made for it.")
+    rounds = models.PositiveSmallIntegerField(default=0, help_text="How often its stage has tried it in vain.")
 
     class Meta:
         constraints = [
@@ -183,6 +187,29 @@ class ExtractionItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.comparison_id} in {self.extraction_id}"
+
+
+class ExtractionMerge(models.Model):
+    """One merge of a group of candidates, or of what earlier merges left; kept like every step of an extraction.
+
+    `inputs` and `rules` are lists of `{"text", "comparisons", "candidates"}`; where the merge failed, `rules` is null
+    and its inputs went on as they were.
+    """
+
+    extraction = models.ForeignKey(RuleExtraction, on_delete=models.CASCADE, related_name="merges", db_index=False)
+    level = models.PositiveSmallIntegerField()
+    number = models.PositiveIntegerField()
+    inputs = models.JSONField(default=list)
+    rules = models.JSONField(null=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["extraction", "level", "number"], name="one_merge_per_group_and_level")
+        ]
+
+    def __str__(self) -> str:
+        return f"merge {self.level}.{self.number} of {self.extraction_id}"
 
 
 class RuleObjection(Created):

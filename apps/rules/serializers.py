@@ -7,7 +7,9 @@ from rest_framework import serializers
 
 from apps.core.serializers import ObjectField, StrictSerializer, TextField
 from apps.jobs.serializers import JobSerializer
+from apps.rules.extraction import MAX_COMPARISONS
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet
+from worker.core.rule_prompts import SOURCES
 
 MINERS = ("programmatic",)
 
@@ -113,13 +115,45 @@ class RuleExtractionSerializer(serializers.Serializer[RuleExtraction]):
 
 
 class NewRuleExtractionSerializer(StrictSerializer):
-    """Where to look for rules: `miner` measures what the labels show, without a language model."""
+    """Where to look for rules: `miner` measures what the labels show; `endpoint` is a language model of yours."""
 
     miner = serializers.ChoiceField(choices=MINERS, required=False)
+    endpoint = TextField(required=False, max_length=20, help_text="Id of a model endpoint of yours.")
     seed = serializers.IntegerField(required=False, min_value=0, max_value=2**31 - 1, default=0)
+    comparisons = serializers.IntegerField(
+        required=False, min_value=1, max_value=MAX_COMPARISONS, help_text="How many are read (256); for `endpoint`."
+    )
+    strength = serializers.IntegerField(
+        required=False, min_value=1, max_value=3, help_text="Only preferences at least this strong; for `endpoint`."
+    )
+    max_spread = serializers.IntegerField(
+        required=False, min_value=0, max_value=6, allow_null=True, help_text="How far annotators may lie apart."
+    )
+    domain = TextField(required=False, allow_blank=True, max_length=200, help_text="`domain` of the metadata.")
+    disagreements = serializers.BooleanField(
+        required=False, help_text="Only where the model that orders the queue prefers the other response."
+    )
+    source: Any = serializers.ChoiceField(
+        choices=SOURCES,
+        required=False,
+        help_text="What rules are read from: `reasoning` (as in the paper) or `answer`.",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Ask for a way to look."""
-        if "miner" not in attrs:
-            raise serializers.ValidationError({"miner": f"Use one of {', '.join(MINERS)}."})
+        """Ask for one way to look, and refuse what only the other one has."""
+        if ("miner" in attrs) == ("endpoint" in attrs):
+            detail = f"Name either a miner ({', '.join(MINERS)}) or an endpoint."
+            raise serializers.ValidationError({"miner": detail, "endpoint": detail})
+        others = sorted(set(attrs) - {"miner", "seed"}) if "miner" in attrs else []
+        if others:
+            raise serializers.ValidationError(dict.fromkeys(others, "The miner has no such setting."))
         return attrs
+
+
+class NewVerificationSerializer(StrictSerializer):
+    """With which model to check responses against a set's rules."""
+
+    endpoint = TextField(max_length=20, help_text="Id of a model endpoint of yours.")
+    repetitions = serializers.IntegerField(
+        required=False, default=1, min_value=1, max_value=5, help_text="How often each question is asked."
+    )

@@ -75,10 +75,16 @@ def start_mining(
 
 @transaction.atomic
 def start_extraction(
-    *, project: Project, origin: str, options: dict[str, Any], seed: int, created_by: User | None
+    *,
+    project: Project,
+    origin: str,
+    options: dict[str, Any],
+    seed: int,
+    created_by: User | None,
+    kind: str = "rule_extraction",
 ) -> RuleExtraction:
     """Make an extraction with its job, or return the unfinished one of the project."""
-    job = enqueue(kind="rule_extraction", project=project, inputs={}, created_by=created_by, key="rule-extraction")
+    job = enqueue(kind=kind, project=project, inputs={}, created_by=created_by, key="rule-extraction")
     if (unfinished := RuleExtraction.objects.filter(job=job).first()) is not None:
         return unfinished
     return RuleExtraction.objects.create(

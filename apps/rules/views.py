@@ -14,13 +14,14 @@ from apps.accounts.requests import PageRequest
 from apps.core.errors import AppError, Conflict, InvalidInput, NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
+from apps.endpoints.services import endpoints_of
 from apps.jobs.services import live_queues
 from apps.projects.access import LABELS, SEES_RESULTS, Role, get_membership, is_id
 from apps.projects.models import Membership
 from apps.prompts.models import Comparison
 from apps.rules import services
 from apps.rules.forms import RuleForm
-from apps.rules.models import Rule, RuleExtraction, RuleObjection, RuleSet
+from apps.rules.models import Kind, Rule, RuleExtraction, RuleObjection, RuleSet
 from apps.rules.spoken import MAX_NOTE, object_to_rule, rules_that_spoke, show_rules
 
 SHOWN = 10
@@ -109,6 +110,8 @@ def rule_set(request: PageRequest, slug: str, version: int) -> HttpResponse:
         "overlap": list(zip(numbers, matrix, strict=False)) if len(numbers) > 1 else [],
         "numbers": numbers,
         "objections": RuleObjection.objects.filter(rule__rule_set=shown).count(),
+        "read": any(rule.kind == Kind.LANGUAGE_MODEL and rule.state != Rule.State.REJECTED for rule in rules),
+        "models": endpoints_of(membership.user).order_by("name", "pk"),
     }
     return render_page(request, "rules/rule_set.html", "rules", context)
 

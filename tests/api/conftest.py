@@ -11,6 +11,8 @@ from django.test import Client
 from apps.accounts.models import ApiToken, User
 from apps.accounts.services import create_token
 from apps.core.artifacts import store_folder
+from apps.endpoints.models import ModelEndpoint
+from apps.endpoints.services import create_endpoint as create_model
 from apps.exports.models import Snapshot
 from apps.exports.services import create_snapshot, write_snapshot
 from apps.imports.models import Import, Upload
@@ -92,6 +94,7 @@ class World:
     delivery: WebhookDelivery
     token: ApiToken
     upload: Upload
+    endpoint: ModelEndpoint
 
     @property
     def job(self) -> Job:
@@ -166,7 +169,10 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     token, _key = create_token(user=otto, name="Otto's", scope="write")
     upload = create_upload(project=project, file_name="pairs.jsonl", length=9, created_by=None)
     mine = (project, comparison, assignment, annotation, scorer, snapshot, made, run, model)
-    return World(*mine, delivery, token, upload)
+    model_endpoint = create_model(
+        owner=otto, name="Otto's", model="m", base_url="https://example.org/v1", api_key="sk-o"
+    )
+    return World(*mine, delivery, token, upload, model_endpoint)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ TUS = {"Tus-Resumable": "1.0.0"}
 """What resumable uploads want in every request; nothing else looks at it."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 PUBLIC = {"schema/", "docs/"}
-OPEN_TO_ALL_SIGNED_IN = PUBLIC | {"projects/", "tokens/"}
+OPEN_TO_ALL_SIGNED_IN = PUBLIC | {"projects/", "tokens/", "model-endpoints/"}
 ROUTES = [
     str(pattern.pattern)
     for pattern in urls.urlpatterns
@@ -48,15 +48,18 @@ class Case:
 ALL, RESULTS, OVERSEES, LABELS_SEEN = Case("mras"), Case("ms"), Case("mr"), Case("mrs")
 MANAGER, HOLDER, OWN = Case("m"), Case("a", others=404), Case("mras", scope="admin")
 POWER = Case("m", scope="admin")
-NOBODY = Case("", others=404, scope="admin")
+NOBODY, OTTOS = Case("", others=404, scope="admin"), Case("", others=404)
 ASKED = Case("ms", scope="read")
-"""The world's assignment is the annotator's, and its token is Otto's; to ask for rewards is to read."""
+"""The assignment is the annotator's; the token and the language model are Otto's; to ask for rewards is to read."""
 P = "projects/<slug:slug>/"
 CASES: dict[str, dict[str, Case]] = {
     "schema/": {"GET": ALL},
     "docs/": {"GET": ALL},
     "tokens/": {"GET": OWN, "POST": OWN},
     "tokens/<str:id>/": {"DELETE": NOBODY},
+    "model-endpoints/": {"GET": ALL, "POST": ALL},
+    "model-endpoints/<str:id>/": {"GET": OTTOS, "PATCH": OTTOS, "DELETE": OTTOS},
+    "model-endpoints/<str:id>/test/": {"POST": OTTOS},
     "projects/": {"GET": ALL, "POST": ALL},
     P: {"GET": ALL, "PATCH": MANAGER},
     f"{P}members/": {"GET": LABELS_SEEN, "POST": MANAGER},
@@ -105,6 +108,7 @@ CASES: dict[str, dict[str, Case]] = {
     "evaluations/<str:id>/": {"GET": RESULTS},
     f"{P}retrain-policy/": {"GET": RESULTS, "PATCH": MANAGER},
     f"{P}quality/": {"GET": RESULTS},
+    "rule-sets/<str:id>/verify/": {"POST": RESULTS},
     f"{P}webhooks/": {"GET": MANAGER, "POST": POWER},
     f"{P}webhooks/<str:id>/": {"GET": MANAGER, "PATCH": POWER, "DELETE": MANAGER},
     f"{P}webhooks/<str:id>/test/": {"POST": MANAGER},
@@ -142,6 +146,7 @@ def address(route: str, world: World, object_id: str | None = None) -> str:
         "webhooks": world.delivery.endpoint,
         "webhook-deliveries": world.delivery,
         "tokens": world.token,
+        "model-endpoints": world.endpoint,
         "imports": world.made,
         "uploads": world.upload,
         "rule-sets": world.project.rule_sets.get(),

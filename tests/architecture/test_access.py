@@ -6,6 +6,7 @@ import pytest
 from django.urls import URLResolver, get_resolver
 
 from apps.accounts.services import create_token
+from apps.endpoints.services import create_endpoint
 from apps.exports.services import create_snapshot
 from apps.imports.services import start_import_of_items
 from apps.imports.uploads import create_upload
@@ -13,14 +14,14 @@ from apps.jobs.services import enqueue
 from apps.labeling.leasing import lease_next
 from apps.projects.models import Project
 from apps.reward_models.models import Evaluation, RecipeSearch, RewardModel, TrainingRun
-from apps.rules.services import ProposedRule, create_rule_set
+from apps.rules.services import ProposedRule, create_rule_set, start_extraction
 from apps.signals.models import Scorer
 from apps.webhooks.models import WebhookEndpoint
 from apps.webhooks.services import send_test
 from tests.factories import ComparisonFactory, MembershipFactory
 
 OPEN_TO_ALL = {"login", "logout", "livez", "readyz", "home", "tokens", "token-revoke", "schema", "docs", "docs-script"}
-OPEN_TO_ALL |= {"set-language", "image", "login-again", "api/v1/tokens/"}
+OPEN_TO_ALL |= {"set-language", "image", "login-again", "api/v1/tokens/", "model-endpoints", "api/v1/model-endpoints/"}
 """Pages of nobody's project: what they show is the person's own, or nothing."""
 WALKED_ELSEWHERE = {"rewards-elsewhere"}
 """A pattern that this walk cannot fill in: tests/reward_models/test_reward_service.py."""
@@ -64,9 +65,13 @@ def things(project: Project) -> dict[str, object]:
     evaluation = Evaluation.objects.create(project=project, reward_model=model, **measured)
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
+    model_endpoint = create_endpoint(owner=person, name="Mine", model="m", base_url="https://example.org/v1")
     rules = [ProposedRule(text="Is kind.")]
     rule_set = create_rule_set(project=project, origin="miner", rules=rules, options={}, created_by=None)
     rows = {
+        "model-endpoint": model_endpoint,
+        "extraction": start_extraction(project=project, origin="miner", options={}, seed=0, created_by=None),
+        "endpoint": model_endpoint,
         "comparison": comparison,
         "snapshot": snapshot,
         "job": job,
@@ -101,6 +106,7 @@ def things(project: Project) -> dict[str, object]:
         "number": 1,
         "other_id": snapshot.pk,
         "trial": 0,
+        "place": 1,
         **{f"{name}_id": row.pk for name, row in rows.items()},
     }
 

@@ -24,6 +24,8 @@ HEAVY = {"torch", "transformers", "safetensors", "tokenizers", "sentence_transfo
         "worker.core.annotator_figures",
         "worker.core.dialects",
         "worker.core.shaping",
+        "worker.core.rule_prompts",
+        "worker.core.llm.openai_backend",
     ],
 )
 def test_a_light_module_loads_no_heavy_library(module: str) -> None:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection
 
 from apps.api.idempotency import forget_old as forget_old_replies
 from apps.core.allowances import forget_full as forget_full_allowances
+from apps.endpoints.services import forget_old_calls
 from apps.jobs.services import forget_worker, note_worker, release_owned, resend_unheld
 from apps.labeling.consensus import refresh_consensus as settle_what_is_stuck
 from apps.labeling.leasing import expire_leases as give_back_overdue_leases
@@ -60,9 +61,10 @@ def forget_webhook_deliveries() -> None:
 
 @shared_task(name="tiebreak.forget_requests")
 def forget_requests() -> None:
-    """Drop stored replies that nobody may ask for any more, and allowances that are whole again."""
+    """Drop stored replies that nobody may ask for any more, whole allowances, and old calls to language models."""
     forget_old_replies()
     forget_full_allowances()
+    forget_old_calls()
 
 
 @worker_process_init.connect

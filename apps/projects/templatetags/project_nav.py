@@ -9,6 +9,7 @@ from apps.projects.access import LABELS, OVERSEES, SEES_RESULTS
 from apps.projects.models import Membership
 
 register = template.Library()
+RULES = {"rule-sets", "rule-set", "rule", "rule-extractions", "rule-extraction", "rule-extraction-item"}
 WEBHOOKS = {"webhooks", "webhook", "webhook-rotate", "webhook-message"}
 
 
@@ -24,7 +25,7 @@ def project_nav(membership: Membership, here: str) -> dict[str, Any]:
         ("flags", _("Flags"), membership.role in OVERSEES, {"flags"}),
         ("quality", _("Quality"), results, {"quality", "quality-annotator"}),
         ("reward-models", _("Reward models"), results, {"reward-models", "reward-model", "training-run"}),
-        ("rule-sets", _("Rules"), results, {"rule-sets", "rule-set", "rule"}),
+        ("rule-sets", _("Rules"), results, RULES),
         ("imports", _("Imports"), results, {"imports", "import"}),
         ("snapshots", _("Snapshots"), results, {"snapshots", "snapshot", "snapshot-card", "snapshot-diff"}),
         ("members", _("Members"), manages(membership), {"members", "cohorts", "cohort"}),

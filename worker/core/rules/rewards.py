@@ -1,0 +1,29 @@
+"""AutoRule's reward of a response: what a model gives it, and what the rules it satisfies add or take.
+
+Formula: AutoRule (arXiv 2506.15651), its release (`experience_maker.py`): r = (r_RM − mean)/std + weight · (s − offset)
+with weight 10 and offset 0.75; s is the fraction of rules that are satisfied (`worker.core.rules.figures.score_of`).
+"""
+
+from dataclasses import dataclass
+
+WEIGHT, OFFSET = 10.0, 0.75
+
+
+@dataclass(frozen=True)
+class RuleReward:
+    """A reward with the parts it was made of."""
+
+    model: float
+    fraction: float
+    rules: float
+    total: float
+
+
+def rule_reward(
+    model: float, fraction: float, *, mean: float, std: float, weight: float = WEIGHT, offset: float = OFFSET
+) -> RuleReward:
+    """Return the standardised reward of a model plus the scaled fraction; raise ValueError unless `std` is positive."""
+    if not std > 0:
+        raise ValueError("The standard deviation is positive.")
+    standardised, rules = (model - mean) / std, weight * (fraction - offset)
+    return RuleReward(standardised, fraction, rules, standardised + rules)
