@@ -33,12 +33,10 @@ from worker.core.pairs import Pair, PairsError, decided, prompts_in_both, read_p
 from worker.core.scoring import Scorer
 from worker.core.training.head import Head, Interrupted, LabeledFeatures, laplace_of, train_head
 from worker.core.training.objective import TrainingError, labels_of, outputs_of, pairs_to_learn
-from worker.core.training.processes import joined
 from worker.core.training.recipe import Recipe
 from worker.core.training.save import ModelFolderError, check_architecture, save_model
 from worker.core.uncertainty import Laplace
 from worker.processes import die_with_parent
-from worker.train_backbone import Run, train_backbone
 
 EXIT_ERROR = 1
 EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -163,6 +161,10 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
         torch.set_num_threads(settings.threads)
     judged, said, adapter, uncertainty = decided(train), {"left_out": left_out}, None, None
     if recipe.trains_backbone:
+        # They load transformers and torch.distributed: seconds that the training of a head does not have.
+        from worker.core.training.processes import joined
+        from worker.train_backbone import Run, train_backbone
+
         with joined() as world:
             run = Run(folder, settings.snapshot, labeled, validation, world, resume, settings.checkpoint_seconds,
                       report, lambda: stop.requested)  # fmt: skip
