@@ -33,17 +33,17 @@ from worker.core.pairs import Pair, PairsError, decided, prompts_in_both, read_p
 from worker.core.scoring import Scorer
 from worker.core.training.head import Head, Interrupted, LabeledFeatures, laplace_of, train_head
 from worker.core.training.objective import TrainingError, labels_of, outputs_of, pairs_to_learn
-from worker.core.training.processes import joined
 from worker.core.training.recipe import Recipe
 from worker.core.training.save import ModelFolderError, check_architecture, save_model
 from worker.core.uncertainty import Laplace
 from worker.processes import die_with_parent
-from worker.train_backbone import Run, train_backbone
 
 EXIT_ERROR = 1
 EXIT_TERMINATED = 128 + signal.SIGTERM
 KEYS_NAMED = 3
 CHECKPOINT_SECONDS = 60.0
+# Figures on pairs that were learned from say little; on so many of them the interval is narrow enough.
+JUDGED_OF_LEARNED = 4000
 # A trained backbone reads texts anew for its figures, so those on pairs that it has learned come from some of them.
 JUDGED_AFTER_TUNING = 1000
 OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
@@ -161,8 +161,12 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
     train, validation, left_out = _chosen(recipe, settings, labeled, held_out)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    judged, said, adapter, uncertainty = decided(train), {"left_out": left_out}, None, None
+    judged, said, adapter, uncertainty = decided(train)[:JUDGED_OF_LEARNED], {"left_out": left_out}, None, None
     if recipe.trains_backbone:
+        # They load transformers and torch.distributed: seconds that the training of a head does not have.
+        from worker.core.training.processes import joined
+        from worker.train_backbone import Run, train_backbone
+
         with joined() as world:
             run = Run(folder, settings.snapshot, labeled, validation, world, resume, settings.checkpoint_seconds,
                       report, lambda: stop.requested)  # fmt: skip

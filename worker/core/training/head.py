@@ -24,6 +24,7 @@ from torch import Tensor
 
 from worker.core.files import write_bytes
 from worker.core.metrics import log_loss, pair_accuracy
+from worker.core.training.adam import Adam
 from worker.core.training.objective import REWARD, Labels, TrainingError, batch_loss, outputs_of
 from worker.core.training.recipe import HELPFULNESS, Recipe
 from worker.core.uncertainty import Laplace, information, laplace
@@ -114,7 +115,7 @@ def train_head(
     start_weight, start_bias = _start(outputs, initial, train, centre, scale)
     weight = start_weight.clone().requires_grad_()
     bias = start_bias.clone().requires_grad_()
-    optimizer = torch.optim.Adam([weight, bias], lr=recipe.learning_rate)
+    optimizer = Adam([weight, bias])
 
     # The loss is convex: with many pairs, fewer and surer steps end at the same place in a fraction of the time.
     batch = max(recipe.batch_pairs, math.ceil(len(train) / STEPS_PER_EPOCH))
@@ -132,8 +133,6 @@ def train_head(
         if position == 0:
             order = epoch_order(recipe.seed, epoch, len(train))
         rows = order[position * batch : (position + 1) * batch]
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * (1 - step / total)
         side_1, side_2 = inputs[train.first[rows]], inputs[train.second[rows]]
         if recipe.objective == "regression":
             rewards = side_1 @ weight.T + bias, side_2 @ weight.T + bias
@@ -146,9 +145,8 @@ def train_head(
                 f"The loss is {loss.item()} at step {step + 1}; lower the learning rate or check the labels."
             )
         penalty = recipe.weight_decay / 2 * (weight - start_weight).square().sum()
-        optimizer.zero_grad()
         (loss + penalty).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        optimizer.step(step + 1, recipe.learning_rate * (1 - step / total))
         step += 1
 
         if step % report_every == 0 or step == total:
@@ -301,15 +299,13 @@ def _folded(
     return Head(outputs, raw.astype(np.float32), offset.astype(np.float32))
 
 
-def _save(path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save(path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: Adam, step: int) -> None:
     """Write a checkpoint atomically; no generator is in it, as the order follows from seed and step."""
-    tensors = {"weight": weight.detach(), "bias": bias.detach()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
+    tensors = {"weight": weight.detach(), "bias": bias.detach()} | optimizer.tensors()
     write_bytes(path, save(tensors, metadata={"identity": identity, "step": str(step)}))
 
 
-def _restore(path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: torch.optim.Optimizer) -> int:
+def _restore(path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer: Adam) -> int:
     """Load a checkpoint into weight, bias and optimiser and return its step."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -323,12 +319,7 @@ def _restore(path: Path, identity: str, weight: Tensor, bias: Tensor, optimizer:
         raise TrainingError(
             f"The checkpoint {path} is of another recipe or other data; delete it to train from the start."
         )
-    states: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, field = name.split(".")
-            states.setdefault(int(number), {})[field] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+    optimizer.load(tensors)
     with torch.no_grad():
         weight.copy_(tensors["weight"])
         bias.copy_(tensors["bias"])
