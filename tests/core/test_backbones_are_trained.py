@@ -157,6 +157,7 @@ def test_over_long_pairs_are_counted_and_dropped_when_the_recipe_says_so(
     ("changes", "sentence"),
     [
         ({"learning_rate": 1e30}, "at step 2; lower the learning rate"),
+        ({"tuning": "lora", "lora_rank": 10**12}, "There is not enough memory."),
         ({"max_tokens": 8, "overlong": "drop"}, "overlong: every pair has a side of more than 8 tokens"),
         ({"settings": {"checkpoint_seconds": -1}}, "checkpoint_seconds must be at least 0"),
     ],
