@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.clients import Call, measure_rounds, middle_round, work
 from benchmarks.database import machine, own_database
+from worker.processes import die_with_parent
 
 SECONDS, REPEATS, MANY = 6, 3, 32
 PROMPT = "Why does the sea rise and fall twice a day, and who found out? " * 3
@@ -121,7 +122,7 @@ def _model(folder: Path) -> tuple[Any, Any]:
 def _server(folder: Path, port: int, *options: str) -> Iterator[None]:
     command = [sys.executable, "-m", "worker.serve", "--listen", f"127.0.0.1:{port}", *options]
     with (folder / "log" / f"rewards-{port}.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=die_with_parent)
     try:
         _wait(f"http://127.0.0.1:{port}/health")
         yield

@@ -16,6 +16,7 @@ import pytest
 import torch
 from django.test import Client
 from sentence_transformers import SentenceTransformer
+from starlette.testclient import TestClient
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from apps.reward_models.reward_server import Turns, _pool, ask, server_token
@@ -28,7 +29,9 @@ from tests.factories import MembershipFactory, ProjectFactory, PromptFactory, Re
 from tests.reward_models.conftest import serving
 from worker.core.batching import Limits
 from worker.core.reward_inputs import Pair
-from worker.reward_server import Version
+from worker.core.scoring import Scorer
+from worker.core.serving import ServedFeatures
+from worker.reward_server import RewardServer, Version, model_app
 from worker.serve import ServeError, listening
 
 pytestmark = pytest.mark.django_db
@@ -427,3 +430,19 @@ def test_a_model_that_cannot_be_loaded_is_502_and_tells_no_path(api, make_model,
     detail = problem(score(api, model, items()), 502)["detail"]
     assert "Version 1" in detail
     assert "/" not in detail
+
+
+def test_one_folder_is_served_by_itself_in_the_same_dialects(model_folders, tmp_path):
+    folder = model_folders["pooler"]
+    server = RewardServer(find=lambda version: folder, cache=tmp_path / "c.sqlite3", limits=Limits(), resident=1)
+    with TestClient(model_app(server, "secret", "tides-1")) as client:
+        body = {"text_1": "why", "text_2": ["good", "bad"]}
+        assert client.post("/score", json=body).status_code == 401
+        client.headers["Authorization"] = "Bearer secret"
+        said = client.post("/v1/score", json=body).json()
+        with ServedFeatures(tmp_path / "d.sqlite3") as cache:
+            expected = Scorer.load(folder).score([("why", "good"), ("why", "bad")], cache)
+        assert [row["score"] for row in said["data"]] == pytest.approx(expected.tolist(), abs=1e-5)
+        assert said["model"] == client.get("/v1/models").json()["data"][0]["id"] == "tides-1"
+        assert client.post("/score", json={}).status_code == 422
+        assert client.get("/health").json()["status"] == "ok"
