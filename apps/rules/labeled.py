@@ -106,7 +106,8 @@ class Judge:
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
         """Return satisfied, applies, known (n, k) for responses whose properties are `values` (n, p).
 
-        `known` is false where a language model has given no readable verdict.
+        `known` is false where a language model was not asked yet. What it said that cannot be read counts as a no:
+        a response that confuses its judge must not gain by it.
         """
         shape = (len(responses), len(self.rules))
         yes, applies, known = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
@@ -118,8 +119,8 @@ class Judge:
             for response, statement, value in self._looked_up(responses):
                 row, at = place[response], self.statements[statement]
                 yes[row, at] = value == Verdict.Value.YES
-                applies[row, at] = value in {Verdict.Value.YES, Verdict.Value.NO}
-                known[row, at] = value != Verdict.Value.UNREADABLE
+                applies[row, at] = value != Verdict.Value.NOT_APPLICABLE
+                known[row, at] = True
         return yes, applies, known
 
     def votes(self, first: NDArray[np.float64], second: NDArray[np.float64], verdicts: Any) -> NDArray[np.int8]:

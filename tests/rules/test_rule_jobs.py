@@ -153,9 +153,9 @@ def test_what_a_language_model_said_is_looked_up_and_what_it_did_not_say_waits(p
             )
     job = activate(rule_set=made, actor=manager)
     score_responses(job.pk)
-    assert done(job).result["scored"] == 2
+    assert done(job).result["scored"] == 3
     values = dict(Signal.objects.values_list("response_id", "value"))
-    assert values == {first.response_1_id: 1.0, first.response_2_id: 0.0}
+    assert values == {first.response_1_id: 1.0, first.response_2_id: 0.0, second.response_1_id: 0.0}
     score_responses(Job.objects.get(kind="scoring", state="queued").pk)  # looks once more whether something came
     assert not Job.objects.filter(kind="scoring", state="queued").exists()  # what waits for a model starts nothing
     measure_rules(start_measuring(rule_set=made).pk)

@@ -18,6 +18,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='project',
             name='queue_order',
-            field=models.CharField(choices=[('uncertain', 'Pairs the reward model is least sure about first'), ('fisher', 'Pairs whose label tells the reward model most first'), ('high_gap', 'Pairs whose rewards differ most first'), ('imported', 'In the order of import')], default='uncertain', max_length=10),
+            field=models.CharField(choices=[('uncertain', 'Pairs the reward model is least sure about first'), ('fisher', 'Pairs whose label tells the reward model most first'), ('high_gap', 'Pairs whose rewards differ most first'), ('rules', 'Pairs on which rules and reward model disagree first'), ('imported', 'In the order of import')], default='uncertain', max_length=10),
         ),
     ]

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('projects', '0003_shows_rules'),
+        ('projects', '0004_shows_rules'),
         ('prompts', '0003_fewer_indexes'),
         ('quality', '0001_initial'),
     ]

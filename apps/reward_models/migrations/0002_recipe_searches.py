@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('exports', '0001_initial'),
-        ('jobs', '0003_kind_recipe_search'),
+        ('jobs', '0003_kinds_of_learning_and_rules'),
         ('projects', '0003_acquisition_orders'),
         ('reward_models', '0001_initial'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),

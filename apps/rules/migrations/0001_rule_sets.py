@@ -10,11 +10,11 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('jobs', '0003_kinds_of_rules'),
+        ('jobs', '0003_kinds_of_learning_and_rules'),
         ('labeling', '0003_who_had_what'),
         ('projects', '0002_webhook_events'),
         ('prompts', '0003_fewer_indexes'),
-        ('signals', '0002_raw_parts_and_rule_sets'),
+        ('signals', '0004_raw_parts_and_kinds'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

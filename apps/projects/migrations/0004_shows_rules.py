@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('projects', '0002_webhook_events'),
+        ('projects', '0003_acquisition_orders'),
     ]
 
     operations = [

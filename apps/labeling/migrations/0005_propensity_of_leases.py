@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('labeling', '0003_who_had_what'),
+        ('labeling', '0004_where_imported_labels_come_from'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('signals', '0001_initial'),
+        ('signals', '0003_statistics_of_scorers'),
     ]
 
     operations = [
@@ -23,11 +23,11 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='scorer',
             name='config',
-            field=models.JSONField(default=dict, help_text='For a reward model: its folder in the artifact storage and its files. For a rule set: its id.'),
+            field=models.JSONField(default=dict, help_text='For a reward model: its folder in the artifact storage and its files. For a length: its unit. For a rule set: its id.'),
         ),
         migrations.AlterField(
             model_name='scorer',
             name='kind',
-            field=models.CharField(choices=[('reward_model', 'Reward model'), ('rule_set', 'Rule set')], max_length=20),
+            field=models.CharField(choices=[('reward_model', 'Reward model'), ('length', 'Length'), ('rule_set', 'Rule set')], max_length=20),
         ),
     ]

@@ -9,9 +9,9 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0003_job_kind_evaluation'),
+        ('jobs', '0003_kinds_of_learning_and_rules'),
         ('projects', '0002_webhook_events'),
-        ('reward_models', '0001_initial'),
+        ('reward_models', '0002_recipe_searches'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
