@@ -124,7 +124,7 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     for number in range(8):
         settled = ComparisonFactory(project=project, external_id=f"settled-{number}", queue__state="complete")
         Consensus.objects.create(
-            comparison=settled, project=project, status="agreed", preference=2, annotation_count=3, rule="test"
+            comparison=settled, project=project, status="agreed", preference=2, annotation_count=0, rule="test"
         )
     scorer = Scorer.objects.create(project=project, name="Reward model 1", kind="reward_model", orders_queue=True)
     Signal.objects.create(scorer=scorer, response=comparison.response_1, value=SIGNAL_VALUE, input_hash="a" * 64)

@@ -184,6 +184,8 @@ FILES = {
     "snapshots/<str:id>/croissant/",
     "snapshots/<str:id>/files/<str:export_format>/<str:file>",
     "reward-models/<str:id>/archive/",
+    "reward-models/<str:id>/card/",
+    "rule-sets/<str:id>/verdicts/",
 }
 
 

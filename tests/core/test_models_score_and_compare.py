@@ -219,9 +219,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, make_run: Any, tra
         (pair_row(1, messages=[]), r"line 2: A prompt needs at least one message"),
         (pair_row(1, ratings=[{"helpfulness": 4}]), r"line 2: ratings must be null or two objects"),
         (pair_row(1, ratings=[{"helpfulness": "4"}, {}]), r"line 2: the rating helpfulness must be a number"),
-        (pair_row(1, preference=0), r"1 of 2 rows have no better response .*pair-1"),
-        (pair_row(1, preference=0.0), r"1 of 2 rows have no better response"),
-        (pair_row(1, preference="neither"), r"1 of 2 rows have no better response"),
+        (pair_row(1, preference="neither"), r"1 of 2 rows have no valid response \(preference \"neither\": pair-1\)"),
     ],
 )
 def test_a_broken_row_is_named(row: Any, sentence: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import psutil
 from apps.pages.demo import PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS, STOP_SECONDS = 150, 60
+READY_SECONDS, STOP_SECONDS = 240, 60
 COMMANDS = {"web": "config.wsgi", "cpu": "cpu@%h", "gpu": "gpu@%h", "beat": "beat"}
 """What tells the services apart in their command lines."""
 

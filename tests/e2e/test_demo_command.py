@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.running import ROOT, Runner, free_port, processes_of, running_tiebreak, wait_until
 
 ACCOUNTS = ["manager", *(f"annotator{number}" for number in range(1, 6)), "researcher"]
-RESTART_SECONDS = 30
+RESTART_SECONDS = 45
 """Eleven when nothing else runs; here the other tests run as well."""
 
 

@@ -31,7 +31,7 @@ METADATA = [
     {"big": 2**70, "nested": {"a": [None, True, 0.1]}},
 ]
 GOLDEN = {
-    "annotations": "c798ec35e5ef2052",
+    "annotations": "1ee0d953eabb1d03",
     "helpsteer2-preference": "cba8eb4c1749ff9c",
     "helpsteer2-ratings": "f923b3956b644d4b",
     "helpsteer2-disagreements": "8425a0b376295b79",

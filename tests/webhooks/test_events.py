@@ -23,7 +23,7 @@ from apps.labeling.models import QueueItem
 from apps.labeling.oversight import close_comparison
 from apps.labeling.services import reopen_annotation, stored_body, submit_annotation
 from apps.reward_models.models import RewardModel
-from apps.reward_models.services import promote
+from apps.reward_models.promotion import promote
 from apps.signals.models import Scorer
 from apps.webhooks.models import WebhookDelivery
 from tests.factories import JUSTIFICATION, ComparisonFactory, MembershipFactory, answer
