@@ -19,7 +19,7 @@ demo:
 
 test:
 	@./setup.sh embedded,worker,test browser gettext
-	@.venv/bin/python -m pytest -n $(or $(TEST_PROCESSES),3) --dist loadgroup $(PYTEST_ARGS)
+	@.venv/bin/python -m pytest -n $(or $(TEST_PROCESSES),2) --dist loadgroup $(PYTEST_ARGS)
 
 lint:
 	@./setup.sh embedded,worker,test,lint
