@@ -62,6 +62,7 @@ def test_a_lost_message_is_sent_again_and_training_and_scoring_end(
             "database": True,
             "broker": True,
             "migrations": True,
+            "reward_server": False,  # not started here, and not needed to be ready
         }
         for kind in ("training", "scoring"):
             wait_until(lambda kind=kind: finished(services, kind), 150, f"{kind} has ended")
