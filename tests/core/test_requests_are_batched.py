@@ -1,11 +1,11 @@
 """One thread scores for many requests: together, in turns, and each on its own risk."""
 
 import threading
-import time
 from concurrent.futures import CancelledError
 
 import pytest
 
+from tests.e2e.running import wait_until
 from worker.core.batching import Batcher, Limits, Overloaded, PartFailed
 
 
@@ -103,10 +103,7 @@ def test_more_than_may_wait_is_refused_with_a_time(batching):
         batcher.submit("a", [2], [1])
     assert refused.value.retry_after >= 1
     work.open.set()
-    for _ in range(100):
-        if batcher.waiting == 0:
-            break
-        time.sleep(0.01)
+    wait_until(lambda: batcher.waiting == 0, 10, "nothing waits")
     assert batcher.submit("a", [2], [1]).result(5) == [4]
 
 

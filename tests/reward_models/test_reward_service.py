@@ -25,6 +25,7 @@ from apps.signals.models import Signal
 from apps.signals.services import freeze_statistics
 from tests.api.conftest import Api, pointers, problem
 from tests.core.conftest import WORDS
+from tests.e2e.running import wait_until
 from tests.factories import MembershipFactory, ProjectFactory, PromptFactory, ResponseFactory
 from tests.reward_models.conftest import serving
 from worker.core.batching import Limits
@@ -296,10 +297,7 @@ def test_a_server_of_its_own_process_that_is_killed_while_it_scores_is_503(api, 
     process = subprocess.Popen([sys.executable, "-m", "worker.serve"], cwd=ROOT, env=known, stderr=subprocess.DEVNULL)
     try:
         model = make_model()
-        for _ in range(300):
-            if Client().get("/readyz").json()["checks"]["reward_server"]["ok"]:
-                break
-            time.sleep(0.05)
+        wait_until(lambda: Client().get("/readyz").json()["checks"]["reward_server"]["ok"], 60, "the server answers")
         threading.Timer(0.3, process.kill).start()  # it still loads torch: the request waits
         reply = score(api, model, items())
         assert problem(reply, 503)["detail"]
@@ -338,12 +336,10 @@ def test_too_much_at_once_is_503_and_who_leaves_frees_the_place(api, make_model,
             for seconds in (0.2, 0.2):  # the first is in work, the second waits; both go away
                 with pytest.raises(httpcore.ReadTimeout):
                     pool.request("POST", "http://x/score", **options, extensions={"timeout": {"read": seconds}})
-            time.sleep(0.2)
-            assert server.batcher.waiting == 0
+            wait_until(lambda: server.batcher.waiting == 0, 10, "both places are free")
             with ThreadPoolExecutor(1) as threads:
                 waiting = threads.submit(pool.request, "POST", "http://x/score", **options)
-                while not server.batcher.waiting:
-                    time.sleep(0.01)
+                wait_until(lambda: server.batcher.waiting, 10, "one waits")
                 reply = score(api, model, items())
                 assert "more to do than it takes in" in problem(reply, 503)["detail"]
                 assert int(reply.headers["Retry-After"]) >= 1
