@@ -70,13 +70,13 @@ def test_rest_starts_it_and_its_result_is_a_draft_whose_rules_name_their_sources
 def test_the_model_reads_both_responses_the_outcome_and_the_reasons_and_no_names(server, endpoint, project, manager):
     rows = [
         pair(n, responses=[{"text": f"F {n}", "model": "gpt-x"}, {"text": f"S {n}", "model": "gpt-y"}])
-        for n in range(6)
+        for n in range(24)
     ]
     imported(project, rows)
     server.answer = Extractor()
-    extraction = extract(project, manager, endpoint, comparisons=6)
-    questions = asked(server, "why people prefer")
-    assert len(questions) == 6
+    extraction = extract(project, manager, endpoint, comparisons=24)
+    questions = set(asked(server, "why people prefer"))
+    assert len(questions) == 24
     for text in questions:
         winner = 1 if "[RESPONSE 1" in text and text.index("\nF ") < text.index("\nS ") else 2
         assert f"People found Response {winner} better." in text
