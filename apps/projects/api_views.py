@@ -87,7 +87,7 @@ class ProjectDetail(APIView):
         ],
     )
     def patch(self, request: SignedInRequest, slug: str) -> Response:
-        """Change name, guideline, protocol or queue; a changed guideline becomes a new version. For managers."""
+        """Change what is given, for managers; a changed guideline becomes a new version."""
         project = get_project(request.user, slug, Role.MANAGER)
         body = ProjectChangesSerializer(data=request.data)
         body.is_valid(raise_exception=True)

@@ -33,6 +33,7 @@ class ProjectSerializer(serializers.Serializer[Project]):
     protocol = ProtocolField()
     queue_order = serializers.ChoiceField(choices=Project.QueueOrder.choices, help_text="Which pairs go first.")
     random_share = serializers.FloatField(help_text="Part of the queue that is drawn at random, 0 to 1.")
+    shows_rules = serializers.BooleanField(help_text="Annotators see the rules that spoke, after they have submitted.")
     created_at = serializers.DateTimeField()
 
 
@@ -55,6 +56,7 @@ class ProjectChangesSerializer(StrictSerializer):
     protocol = ObjectField(required=False)
     queue_order = serializers.ChoiceField(required=False, choices=Project.QueueOrder.choices)
     random_share = serializers.FloatField(required=False, min_value=0.0, max_value=1.0)
+    shows_rules = serializers.BooleanField(required=False)
 
 
 class MemberSerializer(serializers.Serializer[Membership]):

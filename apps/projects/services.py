@@ -45,6 +45,7 @@ def update_project(
     name: str | None = None,
     guideline: str | None = None,
     protocol: object = None,
+    shows_rules: bool | None = None,
 ) -> Project:
     """Change what is given; a changed guideline becomes a new version, and old annotations keep theirs."""
     project = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
@@ -53,6 +54,9 @@ def update_project(
     if protocol is not None:
         parse_protocol(protocol)
         project.protocol_settings = protocol
+    if shows_rules is not None and shows_rules != project.shows_rules:
+        project.shows_rules = shows_rules
+        record(project=project, actor=actor, verb="showed rules" if shows_rules else "hid rules")
     try:
         project.full_clean()
     except ValidationError as error:

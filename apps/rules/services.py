@@ -29,7 +29,7 @@ from worker.core.rules.mining import Mined
 from worker.core.rules.statements import MeasuredRule, sentence_hash
 from worker.core.rules.units import DISCOVERY, SELECTION, TEST, Labels
 
-MIN_LABELS = 40
+MIN_LABELS = 30
 """With fewer labeled pairs nothing can be told from chance."""
 MAX_RULES = 200
 MAX_SENTENCE = 1000

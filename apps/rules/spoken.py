@@ -13,8 +13,6 @@ from apps.core.json_values import why_unstorable
 from apps.labeling.lookup import get_assignment, load_texts
 from apps.labeling.models import Annotation, Assignment
 from apps.labeling.services import changeable_ids
-from apps.projects.models import Project
-from apps.projects.services import record
 from apps.rules.labeled import Judge
 from apps.rules.models import Rule, RuleObjection, RuleSet
 from worker.core.conversation import prompt_text
@@ -75,12 +73,6 @@ def object_to_rule(*, user: User, assignment_id: int, rule_number: int, note: st
         raise InvalidInput(detail, [FieldError("/note", detail)])
     made, _created = RuleObjection.objects.update_or_create(rule=rule, assignment=assignment, defaults={"note": note})
     return made
-
-
-def show_rules(*, project: Project, actor: User, shown: bool) -> None:
-    """Let annotators see the rules after submitting, or no longer."""
-    Project.objects.filter(pk=project.pk).update(shows_rules=shown)
-    record(project=project, actor=actor, verb="showed rules" if shown else "hid rules")
 
 
 def _may_see(assignment: Assignment) -> bool:

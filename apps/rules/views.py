@@ -18,11 +18,12 @@ from apps.endpoints.services import endpoints_of
 from apps.jobs.services import live_queues
 from apps.projects.access import LABELS, SEES_RESULTS, Role, get_membership, is_id
 from apps.projects.models import Membership
+from apps.projects.services import update_project
 from apps.prompts.models import Comparison
 from apps.rules import services
 from apps.rules.forms import RuleForm
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleObjection, RuleSet
-from apps.rules.spoken import MAX_NOTE, object_to_rule, rules_that_spoke, show_rules
+from apps.rules.spoken import MAX_NOTE, object_to_rule, rules_that_spoke
 
 SHOWN = 10
 OBJECTIONS_SHOWN = 50
@@ -66,7 +67,7 @@ def shown(request: PageRequest, slug: str) -> HttpResponse:
     """Decide whether annotators see the rules after they have submitted."""
     membership = get_membership(request.user, slug, Role.MANAGER)
     shows = request.POST.get("shows_rules") == "true"
-    show_rules(project=membership.project, actor=membership.user, shown=shows)
+    update_project(project=membership.project, actor=membership.user, shows_rules=shows)
     messages.success(
         request, _("Annotators see the rules after submitting.") if shows else _("Annotators do not see the rules.")
     )

@@ -94,6 +94,16 @@ def test_name_and_protocol_change_and_the_rest_stays(manager):
     assert (body["name"], body["protocol"]["annotators"], body["guideline"]) == ("Ebb", 4, "Read both responses.")
 
 
+def test_rules_are_shown_when_a_manager_says_so(manager):
+    api = Api(manager)
+    assert api.get("projects/tides/").json()["shows_rules"] is False
+    for shown in (True, True, False):
+        assert api.call("PATCH", "projects/tides/", {"shows_rules": shown}).json()["shows_rules"] is shown
+    verbs = AuditEvent.objects.filter(verb__contains="rules").order_by("pk").values_list("verb", flat=True)
+    assert list(verbs) == ["showed rules", "hid rules"]
+    assert pointers(api.call("PATCH", "projects/tides/", {"shows_rules": "perhaps"})) == ["/shows_rules"]
+
+
 @pytest.mark.parametrize("change", [{"slug": "other"}, {"protocol": {"annotators": 9}}, {"name": None}])
 def test_a_wrong_change_is_refused_and_changes_nothing(manager, project, change):
     api = Api(manager)

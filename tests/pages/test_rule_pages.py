@@ -95,7 +95,7 @@ def test_a_manager_keeps_merges_edits_and_activates(as_user, manager, draft):
     moved = client.post(f"{PATH}1/2/decide/", {"state": "kept"})
     assert moved["Location"] == f"{PATH}2/"
     page = client.post(f"{PATH}mine/", follow=True).content.decode()
-    assert "the miner starts at 40" in page
+    assert "the miner starts at 30" in page
 
 
 def test_only_managers_change_rules(as_user, researcher, annotator, draft):
