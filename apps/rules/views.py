@@ -103,6 +103,7 @@ def rule_set(request: PageRequest, slug: str, version: int) -> HttpResponse:
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     shown = _rule_set(membership, version)
     rules = list(shown.rules.select_related("merged_into").order_by("number"))
+    valid = [rule for rule in rules if rule.state != Rule.State.REJECTED]
     numbers, matrix = shown.figures.get("numbers", []), shown.figures.get("overlap", [])
     context = {
         "membership": membership,
@@ -111,7 +112,8 @@ def rule_set(request: PageRequest, slug: str, version: int) -> HttpResponse:
         "overlap": list(zip(numbers, matrix, strict=False)) if len(numbers) > 1 else [],
         "numbers": numbers,
         "objections": RuleObjection.objects.filter(rule__rule_set=shown).count(),
-        "read": any(rule.kind == Kind.LANGUAGE_MODEL and rule.state != Rule.State.REJECTED for rule in rules),
+        "read": any(rule.kind == Kind.LANGUAGE_MODEL for rule in valid),
+        "can_activate": bool(valid) and shown.state != RuleSet.State.ACTIVE,
         "models": endpoints_of(membership.user).order_by("name", "pk"),
     }
     return render_page(request, "rules/rule_set.html", "rules", context)

@@ -98,6 +98,13 @@ def test_a_manager_keeps_merges_edits_and_activates(as_user, manager, draft):
     assert "the miner starts at 30" in page
 
 
+def test_a_version_whose_rules_are_all_rejected_offers_no_activation(as_user, manager, draft):
+    client, address = as_user(manager), f"{PATH}1/activate/"
+    assert address in client.get(f"{PATH}1/").content.decode()
+    draft.rules.update(state="rejected")
+    assert address not in client.get(f"{PATH}1/").content.decode()
+
+
 def test_only_managers_change_rules(as_user, researcher, annotator, draft):
     for path in (f"{PATH}1/1/", f"{PATH}1/1/decide/", f"{PATH}1/activate/", f"{PATH}shown/"):
         assert as_user(researcher).post(path, {"state": "kept"}).status_code == 403
