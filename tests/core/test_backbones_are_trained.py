@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -184,12 +185,19 @@ def test_half_precision_is_used_where_the_hardware_has_it_and_refused_elsewhere(
         assert "precision: this machine has no bfloat16 arithmetic" in events[-1]["message"]
 
 
-def starting(run: Path, processes: int = 1) -> subprocess.Popen[str]:
-    """Start the command, under torchrun where asked."""
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "--"]
-    command = [sys.executable, "-m", *launcher[: 5 * (processes > 1)], "worker.train", "--run", str(run), "--resume"]
+def starting(run: Path, *launcher: str) -> subprocess.Popen[str]:
+    """Start the command, under torchrun where its arguments are given."""
+    launched = ["torch.distributed.run", *launcher, "-m", "--"] if launcher else []
+    command = [sys.executable, "-m", *launched, "worker.train", "--run", str(run), "--resume"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def two_machines() -> list[str]:
+    """Return torchrun's arguments for one process on each of two machines, which are both this one."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}"]
 
 
 @pytest.mark.parametrize(
@@ -222,16 +230,17 @@ def test_a_run_stopped_at_any_step_and_resumed_ends_like_one_left_alone(
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-@pytest.mark.parametrize("tuning", ["full"])
-def test_two_processes_end_like_one(tuning: str, decoder: dict[str, Any], make_run: Any, train: Any) -> None:
-    recipe = decoder | {"tuning": tuning, "batch_tokens": 30}  # some rows a step, and not always an even number
+@pytest.mark.parametrize("machines", [1, 2])
+def test_two_processes_end_like_one(machines: int, decoder: dict[str, Any], make_run: Any, train: Any) -> None:
+    recipe = decoder | {"tuning": "full", "batch_tokens": 30}  # some rows a step, and not always an even number
     alone, together = make_run("alone", **recipe), make_run("together", **recipe, settings={"checkpoint_seconds": 0})
     assert train(alone)[0] == 0
-    with starting(together, processes=2) as process:
-        output, _ = process.communicate(timeout=180)
-    events = [json.loads(line) for line in output.splitlines()]
-    assert process.returncode == 0, events
-    assert [step["step"] for step in kinds(events, "step")] == list(range(1, 13))
+    launcher = ["--standalone", "--nproc-per-node=2"] if machines == 1 else two_machines()
+    processes = [starting(together, *launcher) for _ in range(machines)]
+    outputs = [process.communicate(timeout=180)[0] for process in processes]
+    events = [json.loads(line) for output in outputs for line in output.splitlines()]
+    assert [process.returncode for process in processes] == [0] * machines, events
+    assert [step["step"] for step in kinds(events, "step")] == list(range(1, 13))  # one process of all reports
     assert kinds(events, "evaluation")[-1]["n"] == 2
     expected, found = weights(alone), weights(together)
     for name, value in expected.items():
