@@ -1,30 +1,23 @@
 """Ask many questions: a bounded number at a time, each paid for once, again with growing pauses, within all limits.
 
-Only the thread of the run touches the database; the threads of the pool only ask. A request is claimed in the database
-before it is sent, so that two workers do not pay for the same answer, and what was answered once is never asked again.
-A worker that dies leaves claims that its successor, the same holder, takes over at once.
+Only the thread of the run touches the database (`apps.endpoints.ledger`); the threads of the pool only ask.
 """
 
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import F, Sum
-from django.utils import timezone
+from django.db import connection
 from django.utils.translation import gettext as _
 
 from apps.core.allowances import SPEND, Limit, spend
-from apps.core.errors import AppError
-from apps.endpoints.models import ModelCall, ModelEndpoint
-from apps.endpoints.services import spent_up
+from apps.endpoints.ledger import Call, EndpointUnusable, Ledger
+from apps.endpoints.models import ModelEndpoint
 from worker.core.llm.messages import Answer, Backend, CallFailed, Question
 from worker.core.llm.reading import Unreadable, repair
 
@@ -38,12 +31,6 @@ LOOK_SECONDS = 0.25
 GATHER_SECONDS = 0.005
 GIVE_UP_AFTER = 20
 """When so many questions in a row got no answer, however often they were asked, the model is not there."""
-
-
-class EndpointUnusable(AppError):
-    """No call to this model can succeed as things are; the sentence says why and what to do."""
-
-    status = 409
 
 
 @dataclass(frozen=True)
@@ -94,11 +81,11 @@ class Asker:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.endpoint, self.backend = endpoint, backend
-        self.purpose, self.holder, self.job_number = purpose, holder, job_number
+        self._ledger = Ledger(endpoint, purpose=purpose, holder=holder, job_number=job_number)
         self._check = check
         self._paused_until = 0.0
         self._failed_in_a_row = 0
-        self._running: dict[Future[_Outcome], _Open] = {}
+        self._running: dict[Future[Call], _Open] = {}
 
     def ask(self, questions: Iterable[Wanted[Value]]) -> Iterator[Found[Value]]:
         """Yield what became of each question, in the order in which that is known.
@@ -121,7 +108,7 @@ class Asker:
                 yield from self._answered_before(waiting)
                 for item in self._claim(waiting):
                     waiting.remove(item)
-                    self._running[pool.submit(_ask, self.backend, item.question)] = item
+                    self._running[pool.submit(_ask, self.backend, item)] = item
                 yield from self._finish(waiting)
         finally:
             self._leave(pool, waiting)
@@ -129,10 +116,8 @@ class Asker:
     def _leave(self, pool: ThreadPoolExecutor, waiting: list[_Open]) -> None:
         """Wait for what is under way, which is paid for anyway, store it, and let go of the rest."""
         pool.shutdown(wait=True, cancel_futures=True)
-        came = [(item, future.result()) for future, item in self._running.items() if not future.cancelled()]
-        if came:
-            self._store(came)
-        self._release([*waiting, *self._running.values()])
+        self._ledger.store([future.result() for future in self._running if not future.cancelled()])
+        self._ledger.release({item.request_hash for item in [*waiting, *self._running.values()]})
         self._running.clear()
 
     # --- Before it is sent ---
@@ -146,12 +131,7 @@ class Asker:
         """Yield what is stored already, and take it off the list (one query)."""
         now = time.monotonic()
         due = [item for item in waiting if item.not_before <= now]
-        hashes = {item.request_hash for item in due}
-        rows = self.endpoint.answers.filter(request_hash__in=hashes, answered_at__isnull=False) if due else []
-        stored = {
-            row.request_hash: Answer(row.text, row.reasoning, row.tokens_in, row.tokens_out, row.truncated)
-            for row in rows
-        }
+        stored = self._ledger.answers({item.request_hash for item in due})
         for item in due:
             if item.request_hash in stored:
                 waiting.remove(item)
@@ -169,7 +149,7 @@ class Asker:
             if len(chosen) < free and item.not_before <= now and fresh:
                 chosen[item.request_hash] = item
         allowed = [item for item in chosen.values() if self._within_rate(item)] if chosen else []
-        claimed = self._hold(allowed) if allowed else set()
+        claimed = self._ledger.hold({item.request_hash: item.question for item in allowed})
         for item in allowed:
             if item.request_hash not in claimed:
                 item.not_before = now + LOOK_SECONDS  # somebody else asks it, or the money is reserved
@@ -192,49 +172,6 @@ class Asker:
             return False
         return True
 
-    @transaction.atomic
-    def _hold(self, items: Sequence[_Open]) -> set[str]:
-        """Claim requests in the database and reserve what they may cost; return the hashes that are ours."""
-        now = timezone.now()
-        items = self._affordable(items, now)
-        if not items:
-            return set()
-        until = now + timedelta(seconds=self.endpoint.timeout_seconds + 60)
-        rows = sorted((item.request_hash, self._most_cost(item.question)) for item in items)
-        values: dict[str, Any] = {
-            "endpoint": self.endpoint.pk,
-            "holder": self.holder,
-            "now": now,
-            "until": until,
-            "hashes": [request_hash for request_hash, _cost in rows],
-            "costs": [cost for _hash, cost in rows],
-        }
-        with connection.cursor() as cursor:
-            cursor.execute(_HOLD, values)
-            return {row[0] for row in cursor.fetchall()}
-
-    def _affordable(self, items: Sequence[_Open], now: datetime) -> list[_Open]:
-        """Return as many as the ceiling has room for, reservations of others counted; raise when nothing ever will."""
-        if self.endpoint.cost_ceiling is None:
-            return list(items)
-        endpoint = ModelEndpoint.objects.select_for_update(no_key=True).get(pk=self.endpoint.pk)
-        mine = {item.request_hash for item in items}
-        held = endpoint.answers.filter(answered_at=None, held_until__gt=now).exclude(request_hash__in=mine)
-        reserved = held.aggregate(total=Sum("reserved"))["total"] or Decimal(0)
-        left = (endpoint.cost_ceiling or Decimal(0)) - endpoint.spent - reserved
-        affordable = []
-        for item in items:
-            cost = self._most_cost(item.question)
-            if cost <= left:
-                left -= cost
-                affordable.append(item)
-        if not affordable and not reserved:
-            raise EndpointUnusable(spent_up(endpoint))
-        return affordable
-
-    def _most_cost(self, question: Question) -> Decimal:
-        return self.endpoint.cost(question.most_tokens_in, question.max_tokens)
-
     # --- After it is answered ---
 
     def _finish(self, waiting: list[_Open]) -> Iterator[Found]:
@@ -246,16 +183,15 @@ class Asker:
         done, _others = wait(self._running, timeout=GATHER_SECONDS)
         if not done:
             return
-        outcomes = [(self._running.pop(future), future.result()) for future in done]
-        self._store(outcomes)
-        self._release([item for item, outcome in outcomes if isinstance(outcome.result, CallFailed)])
-        for item, outcome in outcomes:
+        came = [(self._running.pop(future), future.result()) for future in done]
+        self._ledger.store([call for _item, call in came])
+        for item, call in came:
             item.calls += 1
-            if isinstance(outcome.result, Answer):
+            if isinstance(call.result, Answer):
                 self._failed_in_a_row = 0
-                yield from self._read(item, outcome.result, waiting)
+                yield from self._read(item, call.result, waiting)
             else:
-                yield from self._failed(item, outcome.result, waiting)
+                yield from self._failed(item, call.result, waiting)
 
     def _idle_seconds(self, waiting: list[_Open]) -> float:
         now = time.monotonic()
@@ -297,82 +233,22 @@ class Asker:
             raise EndpointUnusable(said % values) from error
         yield Found(item.wanted.key, None, None, error.detail, item.calls)
 
-    @transaction.atomic
-    def _store(self, outcomes: Sequence[tuple[_Open, "_Outcome"]]) -> None:
-        """Store answers, the log and what was spent, all together."""
-        now, total, calls, answers = timezone.now(), Decimal(0), [], []
-        for item, outcome in outcomes:
-            answer = outcome.result if isinstance(outcome.result, Answer) else None
-            failed = outcome.result if isinstance(outcome.result, CallFailed) else None
-            cost = self.endpoint.cost(*_counted(item.question, answer)) if answer else Decimal(0)
-            total += cost
-            calls.append(
-                ModelCall(
-                    endpoint=self.endpoint,
-                    purpose=self.purpose,
-                    job_number=self.job_number,
-                    request_hash=item.request_hash,
-                    attempt=item.attempt + 1,
-                    seconds=outcome.seconds,
-                    status=failed.status if failed else None,
-                    tokens_in=answer.tokens_in if answer else 0,
-                    tokens_out=answer.tokens_out if answer else 0,
-                    cost=cost,
-                    error=failed.detail[:300] if failed else "",
-                )
-            )
-            if answer:
-                answers.append((item.request_hash, answer))
-        if total:
-            ModelEndpoint.objects.filter(pk=self.endpoint.pk).update(spent=F("spent") + total)
-        ModelCall.objects.bulk_create(calls)
-        answers.sort(key=lambda pair: pair[0])
-        values: dict[str, Any] = {
-            "endpoint": self.endpoint.pk,
-            "now": now,
-            "hashes": [request_hash for request_hash, _answer in answers],
-            "texts": [answer.text for _hash, answer in answers],
-            "reasonings": [answer.reasoning for _hash, answer in answers],
-            "truncated": [answer.truncated for _hash, answer in answers],
-            "sent": [answer.tokens_in for _hash, answer in answers],
-            "said": [answer.tokens_out for _hash, answer in answers],
-        }
-        with connection.cursor() as cursor:
-            cursor.execute(_ANSWER, values)
 
-    def _release(self, items: Sequence[_Open]) -> None:
-        """Let go of what was claimed and not answered."""
-        hashes = {item.request_hash for item in items}
-        self.endpoint.answers.filter(request_hash__in=hashes, answered_at=None, holder=self.holder).delete()
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    result: Answer | CallFailed
-    seconds: float
-
-
-def _ask(backend: Backend, question: Question) -> _Outcome:
+def _ask(backend: Backend, item: _Open) -> Call:
     """Ask in a thread of the pool; what nobody expected is a failed call, so that it ends nothing."""
     began = time.monotonic()
     try:
-        result: Answer | CallFailed = backend.ask(question)
+        result: Answer | CallFailed = backend.ask(item.question)
     except CallFailed as error:
         result = error
     except Exception as error:
         logger.exception("A call to a language model failed.")
         result = CallFailed(f"Unexpected {type(error).__name__}; the worker's log has the details.")
-    return _Outcome(result, time.monotonic() - began)
+    return Call(item.request_hash, item.question, item.attempt + 1, result, time.monotonic() - began)
 
 
 def _about_tokens(question: Question) -> int:
     return sum(len(text) for _role, text in question.messages) // 4
-
-
-def _counted(question: Question, answer: Answer) -> tuple[int, int]:
-    """Return the tokens that a call is charged for; where the server does not count, the most it can have been."""
-    said = len((answer.text + answer.reasoning).encode())
-    return answer.tokens_in or question.most_tokens_in, answer.tokens_out or said
 
 
 def _spend_tokens(key: str, tokens: int, per_minute: int) -> bool:
@@ -380,24 +256,3 @@ def _spend_tokens(key: str, tokens: int, per_minute: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(SPEND.format(key="%(key)s", source=""), values)
         return cursor.fetchone() is not None
-
-
-_HOLD = """
-INSERT INTO endpoints_modelanswer AS held (created_at, endpoint_id, request_hash, holder, held_until, reserved, text,
-    reasoning, truncated, tokens_in, tokens_out)
-SELECT %(now)s, %(endpoint)s, asked.request_hash, %(holder)s, %(until)s, asked.cost, '', '', false, 0, 0
-FROM unnest(%(hashes)s::text[], %(costs)s::numeric[]) AS asked (request_hash, cost)
-ON CONFLICT (endpoint_id, request_hash) DO UPDATE
-SET holder = excluded.holder, held_until = excluded.held_until, reserved = excluded.reserved
-WHERE held.answered_at IS NULL
-    AND (held.held_until < %(now)s OR split_part(held.holder, ':', 1) = split_part(excluded.holder, ':', 1))
-RETURNING request_hash
-"""
-_ANSWER = """
-UPDATE endpoints_modelanswer AS row
-SET answered_at = %(now)s, text = came.text, reasoning = came.reasoning, truncated = came.truncated,
-    tokens_in = came.sent, tokens_out = came.said, reserved = 0
-FROM unnest(%(hashes)s::text[], %(texts)s::text[], %(reasonings)s::text[], %(truncated)s::bool[], %(sent)s::int[],
-    %(said)s::int[]) AS came (request_hash, text, reasoning, truncated, sent, said)
-WHERE row.endpoint_id = %(endpoint)s AND row.request_hash = came.request_hash AND row.answered_at IS NULL
-"""

@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from apps.endpoints.asking import ATTEMPTS, GIVE_UP_AFTER, Asker, EndpointUnusable, Wanted
+from apps.endpoints.asking import ATTEMPTS, GIVE_UP_AFTER, Asker, Wanted
+from apps.endpoints.ledger import EndpointUnusable, Ledger
 from apps.endpoints.models import ModelAnswer, ModelCall
 from apps.endpoints.services import openai_backend
 from tests.endpoints.conftest import KEY
@@ -27,6 +28,23 @@ def asker(endpoint, turn=1, **options):
 
 def ask(endpoint, questions, **options):
     return {found.key: found for found in asker(endpoint, **options).ask(questions)}
+
+
+def ledger_and_request(endpoint, turn):
+    """Return the ledger of a worker of this turn, and question 1 by the hash under which it is asked."""
+    question = wanted(1, max_tokens=endpoint.max_answer_tokens).question
+    ledger = Ledger(endpoint, purpose="test", holder=f"job-1:{turn}", job_number=1)
+    return ledger, {question.request_hash(backend=endpoint.identity): question}
+
+
+def claim(endpoint, turn):
+    ledger, request = ledger_and_request(endpoint, turn)
+    return ledger.hold(request) == request.keys()
+
+
+def release(endpoint, turn):
+    ledger, request = ledger_and_request(endpoint, turn)
+    ledger.release(request.keys())
 
 
 def test_every_question_is_answered_and_asking_again_costs_nothing(server, endpoint):
@@ -54,8 +72,7 @@ def test_equal_questions_of_one_run_are_asked_once(server, endpoint):
 
 
 def test_two_workers_pay_once(server, endpoint, django_db_blocker):
-    other = asker(endpoint)
-    other._hold([other._opened(w := wanted(1), w.question)])
+    assert claim(endpoint, turn=1)
     late = threading.Timer(0.4, lambda: None)
     late.start()
     mine = Asker(endpoint, openai_backend(endpoint), purpose="test", holder="job-2:1", check=lambda: answer_when(late))
@@ -69,13 +86,10 @@ def test_two_workers_pay_once(server, endpoint, django_db_blocker):
 
 
 def test_a_successor_of_a_dead_worker_takes_its_claims_over_at_once_and_a_late_worker_lets_go_of_none(server, endpoint):
-    dead = asker(endpoint, turn=1)
-    dead._hold([dead._opened(w := wanted(1), w.question)])
+    assert claim(endpoint, turn=1)
     began = time.monotonic()
-    successor = asker(endpoint, turn=2)
-    item = successor._opened(w, w.question)
-    assert successor._hold([item]) == {item.request_hash}
-    dead._release([item])
+    assert claim(endpoint, turn=2)
+    release(endpoint, turn=1)
     assert ModelAnswer.objects.get().holder == "job-1:2"
     assert ask(endpoint, [wanted(1)], turn=3)[1].value == "ready"
     assert time.monotonic() - began < 5
