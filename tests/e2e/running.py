@@ -139,12 +139,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float, what: str, pause: float = 0.1) -> Any:
     """Wait for a condition of another process and return its true value; fail with `what` was expected."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"Not within {seconds} seconds: {what}"
-        time.sleep(0.1)
+        time.sleep(pause)
     return value
 
 

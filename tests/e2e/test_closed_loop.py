@@ -64,6 +64,7 @@ def label(person, number_of_pair, by_keyboard):
     return {"prompt_good": shown[0 if good_first else 1], "why": why, "swapped": not good_first}
 
 
+@pytest.mark.timeout(420)  # with the start of Tiebreak
 def test_three_people_label_and_a_model_and_a_dataset_come_out(tiebreak, rest):
     rest.finished(rest.post(f"projects/{SLUG}/training-runs/")["job"])
     rest.idle(SLUG)
@@ -88,9 +89,6 @@ def test_three_people_label_and_a_model_and_a_dataset_come_out(tiebreak, rest):
                     expect(person.page.get_by_label("Why?")).to_have_value("")
             expect(person.page.get_by_text("Nothing waits for you")).to_be_visible()
             assert person.console == []
-
-        sides = {done["swapped"] for people in typed.values() for done in people.values()}
-        assert sides == {True, False}
 
         for pair in NEW_PAIRS:
             (comparison,) = rest.all(f"projects/{SLUG}/comparisons/", external_id=pair["external_id"])

@@ -48,6 +48,7 @@ def kill_gpu_worker_when(tiebreak, rest, job, condition):
     wait_until(lambda: tiebreak.pid("gpu") != victim, 30, "the worker is gone")
 
 
+@pytest.mark.timeout(420)  # with the start of Tiebreak
 def test_training_and_scoring_survive_a_killed_worker(tiebreak, rest):
     run = rest.post(f"projects/{SLUG}/training-runs/", {"recipe": {"batch_tokens": 512}})
     kill_gpu_worker_when(

@@ -46,8 +46,8 @@ def test_everything_of_the_new_version_is_in_what_is_not_removed():
 
 def test_a_passage_rewritten_at_length_is_shown_as_a_whole_and_soon():
     before, after = ("\n".join(f"{word} {n} of it" for n in range(3000)) for word in ("old", "new"))
-    began = time.perf_counter()
+    began = time.process_time()
     lines = changed_lines(before, after)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert lines[0] == (Part("removed", "old 0 of it"),)
     assert lines[-1] == (Part("added", "new 2999 of it"),)

@@ -159,7 +159,7 @@ def test_slow_servers_keep_no_more_threads_than_they_may(client, settings, monke
         started = time.monotonic()
         reply = client.get(image_address(f"{url}/one-more.png"))
         assert (reply.status_code, reply["Retry-After"]) == (503, "1")
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 2.5  # the others keep theirs for three seconds
         let_go.set()
         for thread in threads:
             thread.join()
