@@ -48,7 +48,7 @@ class Laplace:
     def _variances(self, rows: Floats) -> Floats:
         factor = self.factor.astype(np.float64)
         result = np.empty(len(rows))
-        for part in _parts(len(rows)):
+        for part in parts(len(rows)):
             result[part] = np.square(rows[part] @ factor.T).sum(axis=1)
         return result
 
@@ -73,9 +73,10 @@ def information(inputs: NDArray[np.float32], first: ArrayLike, second: ArrayLike
     """Return sum_i c_i d_i d_i^T with d_i = inputs[first_i] - inputs[second_i], (d, d), from inputs (u, d)."""
     one, other = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
     total = np.zeros((inputs.shape[1], inputs.shape[1]))
-    for part in _parts(len(one)):
+    for part in parts(len(one)):
         difference = inputs[one[part]].astype(np.float64) - inputs[other[part]]
-        total += difference.T @ (difference * curvature[part, np.newaxis])
+        difference *= np.sqrt(curvature[part, np.newaxis])
+        total += difference.T @ difference
     return total
 
 
@@ -94,6 +95,7 @@ def probability(margins: ArrayLike, margin_std: ArrayLike) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-margin / np.sqrt(1.0 + np.pi * np.square(deviation) / 8.0))))
 
 
-def _parts(rows: int) -> Iterator[slice]:
+def parts(rows: int) -> Iterator[slice]:
+    """Yield slices of so many rows at once that what is computed of them stays small."""
     for start in range(0, rows, ROWS_AT_ONCE):
         yield slice(start, start + ROWS_AT_ONCE)
