@@ -25,7 +25,8 @@ from worker.core.conversation import content_hash, prompt_text
 from worker.core.features import FeatureCache, cached_features
 from worker.core.metrics import evaluate_pairs
 from worker.core.pairs import Pair
-from worker.core.training.head import Head, LabeledFeatures, laplace_of, train_head
+from worker.core.training.certainty import laplace_of
+from worker.core.training.head import Head, LabeledFeatures, train_head
 from worker.core.training.objective import labels_of
 from worker.core.training.recipe import Recipe
 from worker.core.uncertainty import Laplace, probability
@@ -202,8 +203,8 @@ def calibration(data: Data, cache: FeatureCache) -> str:
     )
     lines = [
         (
-            "margins of two models of half the labels each, within 1.96 joint deviations",
-            f"{np.mean(abs(apart) < 1.96):.1%}",
+            "margins of two models of half the labels each, within 1.645 joint deviations (90 % are meant to be)",
+            f"{np.mean(abs(apart) < 1.645):.1%}",
         ),
         ("root mean square of their difference in joint deviations", f"{np.sqrt(np.mean(np.square(apart))):.2f}"),
         ("accuracy by fifths of margin / deviation, least sure first", fifths),

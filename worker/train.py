@@ -28,7 +28,8 @@ from worker.core.backbone import Backbone, BackboneError, open_backbone
 from worker.core.evaluation import evaluate_rewards
 from worker.core.files import write_bytes, write_json
 from worker.core.pairs import Pair, PairsError, decided
-from worker.core.training.head import Head, Interrupted, LabeledFeatures, laplace_of
+from worker.core.training.certainty import laplace_of
+from worker.core.training.head import Head, Interrupted, LabeledFeatures
 from worker.core.training.objective import TrainingError
 from worker.core.training.save import ModelFolderError, check_architecture, save_model
 from worker.core.uncertainty import Laplace
@@ -51,6 +52,8 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 JUDGED_OF_LEARNED = 4000
 # A trained backbone reads texts anew for its figures, so those on pairs that it has learned come from some of them.
 JUDGED_AFTER_TUNING = 1000
+# So do those that say how sure its head is; fewer pairs leave it less sure than it could be, never more.
+SURE_BY_PAIRS = 4000
 OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 
 
@@ -180,8 +183,10 @@ def _tuned(folder: Path, inputs: Inputs, resume: bool, stop: Stop) -> Made | Non
         return None
     tuned, overlong = trained
     judged = decided(inputs.learned)[:JUDGED_AFTER_TUNING]
-    features = features_anew(tuned.backbone, recipe, [*judged, *inputs.validation], report, stop.check)
-    return Made(tuned.backbone, tuned.head, features, judged, adapter=tuned.adapter, said={"overlong": overlong})
+    told = inputs.learned[:: -(-len(inputs.learned) // SURE_BY_PAIRS)]
+    features = features_anew(tuned.backbone, recipe, [*told, *judged, *inputs.validation], report, stop.check)
+    uncertainty = laplace_of(recipe, tuned.head, features.labeled(told), None)
+    return Made(tuned.backbone, tuned.head, features, judged, uncertainty, tuned.adapter, {"overlong": overlong})
 
 
 def _save(folder: Path, inputs: Inputs, made: Made, said: dict[str, Any], stop: Stop) -> None:

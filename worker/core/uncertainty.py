@@ -5,17 +5,20 @@ around the start. Its second-order expansion at the optimum makes w normal with 
 
     H = sum over pairs of l''(gap) d d^T + n * decay * I,    d the difference of the two feature vectors.
 
-The Hessian of a linear head is exact. The offset common to all rewards is not identified by pairs: the spread of a
-reward is that of its distance from the centre of the training features. Numpy only. Shapes: (n, d).
+The Hessian of a linear head is exact; `temperature` fits the size of the distribution to what labels do. The offset
+common to all rewards is not identified by pairs: the spread of a reward is that of its distance from the centre of the
+training features. Numpy only. Shapes: (n, d).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 ROWS_AT_ONCE = 4096
+FIXED_POINT_STEPS = 100
+LEAST_PRECISION = 1e-6
 
 Floats = NDArray[np.float64]
 
@@ -67,6 +70,41 @@ def laplace(hessian: Floats, centre: Floats, scale: Floats, stretch: float = 1.0
     if not np.isfinite(factor).all():
         return None
     return Laplace(centre.astype(np.float32), factor.astype(np.float32))
+
+
+def temperature(
+    posterior: Laplace, hessians: Sequence[Floats], noises: Sequence[Floats], differences: ArrayLike
+) -> float:
+    """Return by what to multiply a posterior's deviations so that they are those that other labels would give.
+
+    With as many other pairs of the same kind the trained weight would move with covariance H^-1 G H^-1, G that of
+    the loss's slope (Huber 1967, White 1982). Returned is the root of the mean ratio of that to the posterior's
+    variance over differences (m, d): one number, so that directions which no pair tells about stay the least sure
+    ones. Of several outputs the reward is the mean.
+    """
+    rows = np.asarray(differences, dtype=np.float64)
+    spread = np.zeros(len(rows))
+    for hessian, noise in zip(hessians, noises, strict=True):
+        moved = np.linalg.solve(hessian, rows.T).T
+        spread += np.einsum("nd,nd->n", moved @ noise, moved) / len(hessians) ** 2
+    held = np.square(posterior.margin_std(rows))
+    told = held > 0
+    ratio = float((spread[told] / held[told]).mean()) if told.any() else 1.0
+    return float(np.sqrt(ratio)) if ratio > 0 else 1.0
+
+
+def evidence_precision(curvature: Floats, weight: ArrayLike) -> float:
+    """Return the prior precision a that makes the labels most probable at a trained weight (d,).
+
+    MacKay's fixed point (1992): a = g / |w|^2, where g = sum of l / (l + a) over the eigenvalues l of the curvature
+    counts the directions that the labels have settled.
+    """
+    spectrum = np.linalg.eigvalsh(curvature).clip(min=0.0)
+    square = max(float(np.square(np.asarray(weight, dtype=np.float64)).sum()), 1e-12)
+    precision = len(spectrum) / square
+    for _ in range(FIXED_POINT_STEPS):
+        precision = max(float((spectrum / (spectrum + precision)).sum()) / square, LEAST_PRECISION)
+    return precision
 
 
 def information(inputs: NDArray[np.float32], first: ArrayLike, second: ArrayLike, curvature: Floats) -> Floats:
