@@ -1,4 +1,4 @@
-"""Rewards over HTTP: through the web process and at the reward server itself, one client and 32, batched or not.
+"""Rewards over HTTP: through the web process and at the reward server itself, for 1, 8 and 64 callers at once.
 
 Run with `make bench`, or `python -m benchmarks.serving`. The model is a head on the embedded backbone; a text is a
 prompt and a response of about 600 characters. The measure is against ourselves, in one run: the same server with
@@ -23,7 +23,11 @@ from benchmarks.clients import Call, measure_rounds, middle_round, work
 from benchmarks.database import machine, own_database
 from worker.processes import die_with_parent
 
-SECONDS, REPEATS, MANY = 6, 3, 32
+SECONDS, REPEATS = 3, 1
+CALLERS = (1, 8, 64)
+BESIDE = 8
+"""Callers that batches are measured with against a server that has none."""
+ALONE = f"server, new texts one by one, {BESIDE} at once"
 PROMPT = "Why does the sea rise and fall twice a day, and who found out? " * 3
 RESPONSE = "The moon pulls on the water, and the sun adds to it or takes from it. " * 6
 
@@ -40,32 +44,30 @@ def measure(folder: Path, *, seconds: float, repeats: int) -> list[tuple[str, di
     batched, alone = int(os.environ["REWARD_SERVER_URL"].rpartition(":")[2]), _free_port()
     (folder / "log").mkdir(exist_ok=True)
     runner = Runner(folder, _free_port())
-    with _server(folder, batched), _server(folder, alone, "--batch-tokens", "0"):
+    known: dict[str, Any] = {"model": version, "keys": [server_token()], "port": batched, "known": True}
+    web = {"path": f"/api/v1/reward-models/{model.pk}/score/", "keys": [key], "port": runner.port, "known": True}
+    new, unbatched = {**known, "known": False}, {**known, "known": False, "port": alone}
+    cases = [(f"web, known texts, {times} at once", {**web, "times": times}) for times in CALLERS]
+    cases += [(f"server, known texts, {times} at once", {**known, "times": times}) for times in CALLERS]
+    cases += [(f"server, new texts, {times} at once", {**new, "times": times}) for times in CALLERS]
+    cases.append(("server, 64 known texts a request, 1 at once", {**known, "items": 64}))
+    with _server(folder, batched):
         runner.web.start()
         try:
             _wait(f"http://127.0.0.1:{runner.port}/livez")
-            direct = {"model": version, "keys": [server_token()]}
-            web = {"path": f"/api/v1/reward-models/{model.pk}/score/", "keys": [key], "port": runner.port}
-            cases: list[tuple[str, dict[str, Any]]] = [
-                ("web, 1 client, known texts", {**web, "known": True}),
-                (f"web, {MANY} clients, known texts", {**web, "known": True, "keys": web["keys"] * MANY}),
-                ("server, 1 client, known texts", {**direct, "port": batched, "known": True}),
-                ("server, 1 client, new texts", {**direct, "port": batched}),
-                (f"server, {MANY} clients, known texts", {**direct, "port": batched, "known": True, "times": MANY}),
-                (f"server, {MANY} clients, new texts", {**direct, "port": batched, "times": MANY}),
-                (f"server, {MANY} clients, new texts, one by one", {**direct, "port": alone, "times": MANY}),
-                ("server, 1 client, 64 known texts a request", {**direct, "port": batched, "known": True, "items": 64}),
-                ("server, 1 client, 64 new texts a request", {**direct, "port": batched, "items": 64}),
-            ]
-            measured = []
-            for name, order in cases:
-                order["keys"] = order["keys"] * order.get("times", 1)
-                rounds = measure_rounds("benchmarks.serving", order, seconds=seconds, repeats=repeats)
-                print(f"{name}: {middle_round(rounds)['cycles']:.0f}/s", file=sys.stderr)
-                measured.append((name, {**middle_round(rounds), "items": order.get("items", 1)}))
-            return measured
+            measured = [_measured(name, order, seconds, repeats) for name, order in cases]
         finally:
             runner.web.kill_group()
+    with _server(folder, alone, "--batch-tokens", "0"):
+        measured.append(_measured(ALONE, {**unbatched, "times": BESIDE}, seconds, repeats))
+    return measured
+
+
+def _measured(name: str, order: dict[str, Any], seconds: float, repeats: int) -> tuple[str, dict[str, Any]]:
+    keys = order["keys"] * order.get("times", 1)
+    rounds = measure_rounds("benchmarks.serving", {**order, "keys": keys}, seconds=seconds, repeats=repeats)
+    print(f"{name}: {middle_round(rounds)['cycles']:.0f}/s", file=sys.stderr)
+    return name, {**middle_round(rounds), "items": order.get("items", 1)}
 
 
 def report(measured: list[tuple[str, dict[str, Any]]]) -> str:
@@ -76,8 +78,8 @@ def report(measured: list[tuple[str, dict[str, Any]]]) -> str:
         texts = each["cycles"] * each["items"]
         lines.append(f"| {name} | {each['cycles']:.0f} | {texts:.0f} | {middle:.1f} ms | {high:.1f} ms |")
     rate = {name: each["cycles"] for name, each in measured}
-    ratio = rate[f"server, {MANY} clients, new texts"] / rate[f"server, {MANY} clients, new texts, one by one"]
-    return "\n".join([*lines, f"\nBatches of new texts against one by one, {MANY} clients: {ratio:.2f} ×"])
+    ratio = rate[f"server, new texts, {BESIDE} at once"] / rate[ALONE]
+    return "\n".join([*lines, f"\nBatches of new texts against one by one, {BESIDE} callers: {ratio:.2f} ×"])
 
 
 def _model(folder: Path) -> tuple[Any, Any]:

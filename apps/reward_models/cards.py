@@ -4,23 +4,34 @@ import json
 from pathlib import Path
 from typing import Any
 
+from django.template.loader import render_to_string
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from apps.core.artifacts import artifact_storage
 from apps.core.errors import NotFound
 from apps.reward_models.models import Evaluation, RewardModel
+from apps.reward_models.plots import margins_of, reliability_of
 from worker.core.training.model_card import Figures, benchmark_figures, held_out_figures, model_card
 
 CARD, MANIFEST = "README.md", "tiebreak.json"
+PLOTS = {"reliability": "plots/reliability.svg", "margins": "plots/margins.svg"}
+STYLE = (
+    "svg{background:#fff;font:10px sans-serif}text{fill:#555}.grid{stroke:#ddd}.loss{fill:none;stroke:#777}"
+    ".accuracy{fill:none;stroke:#1d5fb4;stroke-width:2}.accuracy-dot{fill:#1d5fb4}.wrong{fill:#b3261e}"
+)
+"""A file by itself has no style sheet of the page."""
 
 
 def write_card(*, folder: Path, result: dict[str, Any]) -> None:
-    """Replace the card of a model's folder by one with the figures of its held-out evaluation."""
+    """Replace the card of a model's folder by one with figures and plots of its held-out evaluation."""
     if result["card"] is None:
         return
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     figures = [held_out_figures(manifest["snapshot"], result["card"])]
-    (folder / CARD).write_text(model_card(manifest, figures), encoding="utf-8")
+    plots = _draw(folder, result["card"])
+    (folder / CARD).write_text(model_card(manifest, figures, plots), encoding="utf-8")
 
 
 def card_of(model: RewardModel) -> str:
@@ -30,7 +41,8 @@ def card_of(model: RewardModel) -> str:
     with artifact_storage().open(f"{model.folder}/{MANIFEST}") as stream:
         manifest = json.loads(stream.read())
     measured = [each for each in latest_evaluations(model) if each.result.get("card", True)]
-    return model_card(manifest, [_figures(evaluation) for evaluation in measured])
+    plots = [path for path in PLOTS.values() if path in model.files]
+    return model_card(manifest, [_figures(evaluation) for evaluation in measured], plots)
 
 
 def latest_evaluations(model: RewardModel) -> list[Evaluation]:
@@ -38,6 +50,21 @@ def latest_evaluations(model: RewardModel) -> list[Evaluation]:
     of_each = model.evaluations.order_by("benchmark", "content_hash", "-id").distinct("benchmark", "content_hash")
     newest = of_each.select_related("against")
     return sorted(newest, key=lambda each: (each.benchmark != Evaluation.Benchmark.HELD_OUT, -each.pk))
+
+
+def _draw(folder: Path, card: dict[str, Any]) -> list[str]:
+    """Write the plots of the version's page as files, the same bytes for the same figures; return their paths."""
+    drawn = []
+    with override("en"):
+        shown = {"reliability": reliability_of(card["calibration"]), "margins": margins_of(card["margins"])}
+        for name, plot in shown.items():
+            if plot is not None:
+                context = {name: plot, "style": format_html("<style>{}</style>", STYLE)}
+                text = render_to_string(f"reward_models/partials/{name}_plot.html", context)
+                (folder / PLOTS[name]).parent.mkdir(exist_ok=True)
+                (folder / PLOTS[name]).write_text(text.strip() + "\n", encoding="utf-8")
+                drawn.append(PLOTS[name])
+    return drawn
 
 
 def _figures(evaluation: Evaluation) -> Figures:

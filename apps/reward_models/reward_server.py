@@ -172,6 +172,11 @@ class Turns:
                 self._line.remove(mine)
             return mine.is_set()  # it came in the last moment
 
+    @property
+    def waiting(self) -> int:
+        """Return how many wait for a turn."""
+        return len(self._line)
+
     def give_back(self) -> None:
         """Hand the turn to whoever waits longest."""
         with self._lock:

@@ -1,12 +1,9 @@
 """Train, register, promote, and retrain by policy."""
 
-import json
-from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Max
@@ -18,7 +15,7 @@ from apps.core.artifacts import local_folder, store_folder
 from apps.core.errors import AppError, Conflict, FieldError, InvalidInput, NotFound
 from apps.exports.models import Snapshot
 from apps.exports.selection import encodings_of, formats_of
-from apps.exports.services import BASE_FORMAT, create_snapshot, read_rows, software_version
+from apps.exports.services import BASE_FORMAT, create_snapshot, software_version
 from apps.jobs.models import Job
 from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Consensus
@@ -31,7 +28,6 @@ from apps.signals.models import Scorer
 from apps.webhooks.events import MODEL_REGISTERED
 from apps.webhooks.services import emit
 from worker.core.consensus import Status
-from worker.core.files import write_json
 from worker.core.training.recipe import REGRESSION_FIRST, SCRATCH, Recipe, parent_of
 
 MIN_LABELS = 8
@@ -113,31 +109,8 @@ def parse_recipe(project: Project, body: dict[str, Any]) -> Recipe:
     except (TypeError, ValueError) as error:
         raise InvalidInput(_("The recipe is not valid."), [FieldError("/recipe", str(error))]) from error
     if recipe.parent is not None:
-        _model_of(project, recipe.parent)
+        version_named(project, recipe.parent)
     return recipe
-
-
-def write_run_folder(*, run: TrainingRun, folder: Path) -> int:
-    """Write what `worker.train` reads: recipe, pairs of both splits, settings. Return the number of training pairs."""
-    return write_inputs(project=run.project, recipe=run.recipe, snapshot=run.snapshot, folder=folder)
-
-
-def write_inputs(*, project: Project, recipe: dict[str, Any], snapshot: Snapshot, folder: Path) -> int:
-    """Write what `worker.train` reads of a recipe on a snapshot. Return the number of training pairs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {split: _write_pairs(snapshot, split, folder / f"{split}.jsonl") for split in (TRAIN, VALIDATION)}
-    parent = parent_of(recipe["initialisation"])
-    start = None if parent is None else str(model_folder(_model_of(project, parent)))
-    write_json(folder / "recipe.json", recipe)
-    run_settings = {
-        "feature_cache": str(settings.CACHE_DIR / "features.sqlite3"),
-        "snapshot": snapshot.content_hash,
-        "threads": None,
-        "initial_model": start,
-        "left_out": {split: dict(left_out) for split, (_count, left_out) in written.items()},
-    }
-    write_json(folder / "settings.json", run_settings)
-    return written[TRAIN][0]
 
 
 def note_event(*, run: TrainingRun, event: dict[str, Any]) -> None:
@@ -232,7 +205,7 @@ def current_model(project: Project) -> RewardModel | None:
 def started_from(run: TrainingRun) -> list[RewardModel]:
     """Return the version whose weights a run starts from, as a list of one or none."""
     parent = parent_of(run.recipe["initialisation"])
-    return [] if parent is None else [_model_of(run.project, parent)]
+    return [] if parent is None else [version_named(run.project, parent)]
 
 
 def model_folder(model: RewardModel) -> Path:
@@ -279,7 +252,7 @@ def save_policy(
     except (TypeError, ValueError) as error:
         raise InvalidInput(_("The recipe is not valid."), [FieldError("/recipe", str(error))]) from error
     if checked.parent is not None:
-        _model_of(project, checked.parent)
+        version_named(project, checked.parent)
     policy = RetrainPolicy(
         project=project,
         every_labels=every_labels,
@@ -325,7 +298,8 @@ def policy_of(project: Project) -> RetrainPolicy:
     return RetrainPolicy.objects.filter(project=project).first() or RetrainPolicy(project=project)
 
 
-def _model_of(project: Project, model_id: str) -> RewardModel:
+def version_named(project: Project, model_id: str) -> RewardModel:
+    """Return the version that a recipe starts from; raise InvalidInput where the project has none of this id."""
     model = RewardModel.objects.filter(project=project, pk=model_id).first() if str(model_id).isdecimal() else None
     if model is None:
         raise InvalidInput(
@@ -356,46 +330,3 @@ def check_snapshot(project: Project, snapshot: Snapshot, split: str) -> None:
             _("The snapshot lacks the files that training reads."),
             [FieldError("/snapshot", _("It needs the format annotations as JSON lines."))],
         )
-
-
-def _write_pairs(snapshot: Snapshot, split: str, path: Path) -> tuple[int, Counter[str]]:
-    """Write what training reads of a split; return the pairs written, and those left out by reason.
-
-    A tie is written: it is the objective's to take or leave. "Neither valid" and no consensus are no preference at all.
-    """
-    count, left_out = 0, Counter[str]()
-    with path.open("w", encoding="utf-8") as out:
-        rows = read_rows(snapshot, split) if split in snapshot.selection["splits"] else []
-        for row in rows:
-            preference = row["consensus"]["preference"]
-            if preference in (None, "neither"):
-                left_out["neither valid" if preference else "no consensus"] += 1
-                continue
-            out.write(json.dumps(_pair_row(row)) + "\n")
-            count += 1
-    return count, left_out
-
-
-def _pair_row(row: dict[str, Any]) -> dict[str, Any]:
-    votes = [annotation["preference"] for annotation in row["annotations"]]
-    return {
-        "id": row["external_id"],
-        "prompt_key": row["prompt_hash"],
-        "messages": row["messages"],
-        "response_1": row["responses"][0]["text"],
-        "response_2": row["responses"][1]["text"],
-        "preference": row["consensus"]["preference"],
-        "ratings": _mean_ratings(row),
-        "votes": [vote for vote in votes if vote != "neither"],
-    }
-
-
-def _mean_ratings(row: dict[str, Any]) -> list[dict[str, float]] | None:
-    kept = [
-        annotation["ratings"] for annotation in row["annotations"] if annotation["kept"] and all(annotation["ratings"])
-    ]
-    if not kept:
-        return None
-    names = [set(ratings[side]) for ratings in kept for side in (0, 1)]
-    common = sorted(set.intersection(*names))
-    return [{name: sum(ratings[side][name] for ratings in kept) / len(kept) for name in common} for side in (0, 1)]

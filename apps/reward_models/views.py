@@ -1,6 +1,7 @@
 """Reward models: versions, training runs, and when they are made and used."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -14,6 +15,7 @@ from apps.accounts.requests import PageRequest
 from apps.core.errors import AppError, Conflict, InvalidInput, NotFound
 from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
+from apps.jobs.models import Job
 from apps.jobs.services import live_queues
 from apps.projects.access import SEES_RESULTS, get_membership
 from apps.projects.models import Membership, Project
@@ -101,25 +103,22 @@ def score(request: PageRequest, slug: str) -> HttpResponse:
 @require_POST
 def promote_version(request: PageRequest, slug: str, model_id: int) -> HttpResponse:
     """Make a version the current one."""
-    membership = get_membership(request.user, slug, Membership.Role.MANAGER)
-    model = _version(membership, model_id)
-    try:
-        promote(model=model, actor=membership.user)
-        messages.success(request, _("Version %(number)s is the current one now.") % {"number": model.version})
-    except Conflict as refused:
-        messages.error(request, refused.detail)
-    return redirect("reward-models", slug)
+    return _decided(request, slug, model_id, promote, _("Version %(number)s is the current one now."))
 
 
 @signed_in
 @require_POST
 def roll_back_version(request: PageRequest, slug: str, model_id: int) -> HttpResponse:
     """Make the version current again that this one replaced."""
+    return _decided(request, slug, model_id, roll_back, _("Version %(number)s was taken back."))
+
+
+def _decided(request: PageRequest, slug: str, model_id: int, decide: Callable[..., Job], said: str) -> HttpResponse:
     membership = get_membership(request.user, slug, Membership.Role.MANAGER)
     model = _version(membership, model_id)
     try:
-        roll_back(model=model, actor=membership.user)
-        messages.success(request, _("Version %(number)s was taken back.") % {"number": model.version})
+        decide(model=model, actor=membership.user)
+        messages.success(request, said % {"number": model.version})
     except Conflict as refused:
         messages.error(request, refused.detail)
     return redirect("reward-models", slug)

@@ -9,20 +9,12 @@ import numpy as np
 import pytest
 
 from tests.core.conftest import pair_row
-from worker.core.evaluation import compare_folders, evaluate_folder, held_out_pair, judge_folder, run_benchmark
+from worker.core.evaluation import evaluate_folder, held_out_pair, judge_folder, run_benchmark
 from worker.core.features import FeatureCache
-from worker.core.pairs import Pair, PairsError, read_pairs
+from worker.core.pairs import PairsError, read_pairs
 from worker.core.reward_benchmarks import BENCHMARKS
 from worker.core.scoring import Scorer
 from worker.core.training.save import ModelFolderError
-
-HELD_OUT = [pair_row(number) for number in range(30, 42)]
-
-
-def pairs_of(tmp_path: Path, rows: list[dict[str, Any]]) -> list[Pair]:
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return read_pairs(path)
 
 
 def flipped(row: dict[str, Any]) -> dict[str, Any]:
@@ -77,23 +69,6 @@ def test_versions_share_a_backbone_in_memory(make_run: Any, train: Any, cache: F
     second = Scorer.load(two / "model")
     assert second.backbone is first.backbone
     assert second.head.weight.tobytes() != first.head.weight.tobytes() or second.recipe.seed == 1
-
-
-def test_a_comparison_says_which_model_is_better(
-    make_run: Any, train: Any, cache: FeatureCache, tmp_path: Path
-) -> None:
-    good, bad = make_run("good"), make_run("bad", train=[flipped(pair_row(number)) for number in range(20)])
-    train(good)
-    train(bad)
-    pairs = pairs_of(tmp_path, HELD_OUT)
-    card = compare_folders(bad / "model", good / "model", pairs, cache)
-    assert card is not None
-    assert card["candidate_accuracy"] > 0.9
-    assert card["current_accuracy"] < 0.1
-    assert card["probability_better"] == 1.0
-    assert card["candidate"] == evaluate_folder(good / "model", pairs, cache).metrics
-    assert card["n"] == card["current"]["n"] == 12
-    assert compare_folders(bad / "model", good / "model", [], cache) is None
 
 
 def frozen(number: int, **changes: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from tests.core.conftest import pair_row
 
@@ -234,3 +235,24 @@ def test_leftovers_of_a_killed_run_are_cleared(make_run: Any, train: Any) -> Non
     (run / ".checkpoint.safetensors.abcdefgh").write_bytes(b"half")
     assert train(run)[0] == 0
     assert [entry.name for entry in run.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_a_head_on_known_features_needs_no_transformers(make_run: Any, train: Any, encoder_folder: Path) -> None:
+    run = make_run(pooling="mean")
+    assert train(run)[0] == 0
+    written = sorted((file.name, file.read_bytes()) for file in (run / "model").iterdir() if file.is_file())
+    shutil.rmtree(run / "model")
+    (run / "checkpoint.safetensors").unlink()
+    code = "import sys; from worker.train import main; sys.exit(main() or 'transformers' in sys.modules)"
+    command = [sys.executable, "-c", code, "--run", str(run)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted((file.name, file.read_bytes()) for file in (run / "model").iterdir() if file.is_file()) == written
+
+    known, saved = (AutoTokenizer.from_pretrained(folder) for folder in (encoder_folder, run / "model"))
+    texts = ["why is the moon", "", "\U0001f319 [SEP] [PAD] a\u0301", "good " * 200]
+    for text in texts:
+        pair = (text, "tide [CLS] b")
+        expected = known(*pair, truncation="longest_first", max_length=64)
+        assert saved(*pair, truncation="longest_first")["input_ids"] == expected["input_ids"]
+    assert (saved.model_max_length, saved.padding_side, saved.pad_token) == (64, "right", "[PAD]")

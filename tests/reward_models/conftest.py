@@ -23,7 +23,7 @@ from worker.core.training.head import Head
 from worker.core.training.recipe import Recipe
 from worker.core.training.save import save_model
 from worker.core.uncertainty import Laplace
-from worker.reward_server import RewardServer, server_app
+from worker.reward_server import Find, RewardServer, Version, server_app
 from worker.serve import listening
 
 MODELS = {"pooler": "encoder_folder", "mean": "encoder_folder", "last": "chat_decoder_folder"}
@@ -44,12 +44,15 @@ def model_folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     return folders
 
 
+def stored(version: Version) -> Path:
+    """Find a version's folder in this installation's storage."""
+    return local_folder(version.folder, list(version.files))
+
+
 @contextmanager
-def serving(address: str, cache: Path, limits: Limits) -> Iterator[RewardServer]:
-    """Run the reward server of this installation at an address."""
-    server = RewardServer(
-        find=lambda version: local_folder(version.folder, list(version.files)), cache=cache, limits=limits
-    )
+def serving(address: str, cache: Path, limits: Limits, find: Find = stored) -> Iterator[RewardServer]:
+    """Run the reward server of this installation at an address; it asks `find` for each folder it loads."""
+    server = RewardServer(find=find, cache=cache, limits=limits)
     app = uvicorn.Server(uvicorn.Config(server_app(server, server_token()), log_config=None, access_log=False))
     with listening(address) as listener:
         thread = threading.Thread(target=app.run, kwargs={"sockets": [listener]})

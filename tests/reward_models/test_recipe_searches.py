@@ -9,9 +9,10 @@ from apps.imports.services import import_stream
 from apps.jobs.models import Job
 from apps.projects.models import Project
 from apps.reward_models.models import RecipeSearch, RewardModel, TrainingRun
+from apps.reward_models.run_folder import write_run_folder
 from apps.reward_models.search_chart import chart_of
 from apps.reward_models.searches import start_search, use_recipe
-from apps.reward_models.services import start_training, write_run_folder
+from apps.reward_models.services import start_training
 from tests.api.conftest import Api, pointers, problem
 from tests.core.conftest import encoder_folder  # noqa: F401 a fixture
 from tests.exports.rows import labels

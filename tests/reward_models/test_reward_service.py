@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from tests.api.conftest import Api, pointers, problem
 from tests.core.conftest import WORDS
 from tests.e2e.running import wait_until
 from tests.factories import MembershipFactory, ProjectFactory, PromptFactory, ResponseFactory
-from tests.reward_models.conftest import serving
+from tests.reward_models.conftest import serving, stored
 from worker.core.batching import Limits
 from worker.core.reward_inputs import Pair
 from worker.core.scoring import Scorer
@@ -298,8 +297,10 @@ def test_a_server_of_its_own_process_that_is_killed_while_it_scores_is_503(api, 
     try:
         model = make_model()
         wait_until(lambda: Client().get("/readyz").json()["checks"]["reward_server"]["ok"], 60, "the server answers")
-        threading.Timer(0.3, process.kill).start()  # it still loads torch: the request waits
-        reply = score(api, model, items())
+        with httpcore.ConnectionPool(uds=address.removeprefix("unix:")) as pool, ThreadPoolExecutor(1) as threads:
+            killed = threads.submit(kill_once_a_request_waits, process, pool)
+            reply = score(api, model, items())  # it still loads torch: the request waits
+            killed.result()
         assert problem(reply, 503)["detail"]
         assert reply.headers["Retry-After"]
     finally:
@@ -313,17 +314,26 @@ def test_a_server_of_its_own_process_that_is_killed_while_it_scores_is_503(api, 
     _pool(address)[0].close()
 
 
+def kill_once_a_request_waits(process, pool):
+    def waiting():
+        return json.loads(pool.request("GET", "http://x/health").content)["waiting"]
+
+    wait_until(waiting, 30, "the request waits")
+    process.kill()
+
+
 def test_too_much_at_once_is_503_and_who_leaves_frees_the_place(api, make_model, settings, tmp_path, reward_server):
     model = make_model()
     assert score(api, model, items()).status_code == 200
     address = f"unix:{tmp_path / 'busy.sock'}"
     settings.REWARD_SERVER_URL = address
-    with serving(address, tmp_path / "c.sqlite3", Limits(waiting=10)) as server:
-        held = threading.Event()
-        find = server._find
-        server._find = lambda version: (held.wait(5), find(version))[
-            1
-        ]  # the scoring thread waits, as for a large model
+    arrived = threading.Event()
+
+    def fetched(version):  # the storage is far away, and the scoring thread waits for the model
+        arrived.wait(60)
+        return stored(version)
+
+    with serving(address, tmp_path / "c.sqlite3", Limits(waiting=10), fetched) as server:
         with httpcore.ConnectionPool(uds=address.removeprefix("unix:")) as pool:
             body = {
                 "model": {"folder": model.folder, "files": model.files},
@@ -343,9 +353,10 @@ def test_too_much_at_once_is_503_and_who_leaves_frees_the_place(api, make_model,
                 reply = score(api, model, items())
                 assert "more to do than it takes in" in problem(reply, 503)["detail"]
                 assert int(reply.headers["Retry-After"]) >= 1
-                held.set()
+                arrived.set()
                 assert waiting.result(5).status == 200
         assert score(api, model, items()).status_code == 200
+    _pool(address)[0].close()
 
 
 def test_requests_of_many_callers_share_batches(make_model, reward_server, transactional_db):
@@ -370,9 +381,9 @@ def test_turns_go_in_the_order_of_coming():
         turns.give_back()
 
     threads = [threading.Thread(target=wait, args=(number,)) for number in range(3)]
-    for thread in threads:
+    for number, thread in enumerate(threads, start=1):
         thread.start()
-        time.sleep(0.02)
+        wait_until(lambda number=number: turns.waiting == number, 5, f"{number} in line")
     turns.give_back()
     for thread in threads:
         thread.join(5)

@@ -8,6 +8,7 @@ import io
 import json
 import math
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from transformers import AutoConfig
@@ -98,6 +99,13 @@ def test_labels_become_a_version_that_scores_everything_and_orders_the_queue(dem
     card = (local_folder(newer.folder, newer.files) / "README.md").read_text()
     assert f"value: {round(newer.metrics['validation']['accuracy'], 6)}" in card
     assert "noise ceiling" in card
+    plots = [name for name in newer.files if name.startswith("plots/")]
+    assert "plots/margins.svg" in plots
+    assert all(f"]({name})" in card for name in plots)
+    for name in plots:
+        root = ElementTree.fromstring((local_folder(newer.folder, newer.files) / name).read_bytes())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.findall("{*}text")
 
     measure(newer, demo)
 

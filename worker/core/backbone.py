@@ -42,6 +42,7 @@ PLAIN_TEMPLATE = (
 # Templates such as Llama 3.2's print today's date, which would make a reward depend on the day it is asked
 # for.
 FROZEN_DATE = "{%- macro strftime_now(format) -%}01 Jan 2025{%- endmacro -%}"
+LIMITS_OF_TOKENIZERS = ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id")
 PAD_TOKEN = "<|tiebreak_pad|>"  # noqa: S105 a text token
 
 Texts = tuple[str, str]
@@ -336,7 +337,7 @@ def _load_tokenizer(backbone: Backbone) -> Any:
     # tokenizer.json may carry a truncation and a padding of its own (all-MiniLM: 128); only ours must count.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id"):
+    for name in LIMITS_OF_TOKENIZERS:
         tokenizer.init_kwargs.pop(name, None)
     tokenizer.padding_side = "right"
     tokenizer.truncation_side = "right"

@@ -1,8 +1,8 @@
 """Turn a conversation into the text a reward model reads, and texts into content hashes."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring_ascii
 
 SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant"}
 
@@ -32,4 +32,5 @@ def content_hash(*parts: str) -> str:
 
     The parts are hashed as one JSON array, in ASCII, so that any Python string has exactly one encoding.
     """
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode("ascii")).hexdigest()
+    encoded = ",".join(map(encode_basestring_ascii, parts))
+    return hashlib.sha256(f"[{encoded}]".encode("ascii")).hexdigest()

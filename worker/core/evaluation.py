@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from worker.core.conversation import prompt_text
 from worker.core.features import FeatureCache, OnProgress
-from worker.core.metrics import compare_models, evaluate_pairs
+from worker.core.metrics import evaluate_pairs
 from worker.core.pairs import Pair
 from worker.core.reward_benchmarks import BENCHMARKS, Item
 from worker.core.scorecard import HeldOutPair, Rewards, comparison, control_figures, scorecard
@@ -46,25 +46,6 @@ def evaluate_rewards(reward_1: NDArray[np.float32], reward_2: NDArray[np.float32
         [len(pair.response_2) for pair in pairs],
     )
     return Evaluation(reward_1, reward_2, metrics)
-
-
-def compare_folders(
-    current: Path,
-    candidate: Path,
-    pairs: Sequence[Pair],
-    cache: FeatureCache,
-    on_progress: OnProgress | None = None,
-) -> dict[str, Any] | None:
-    """Compare two model folders on the same pairs: `metrics.compare_models` with both scorecards."""
-    before = evaluate_folder(current, pairs, cache, on_progress)
-    after = evaluate_folder(candidate, pairs, cache, on_progress)
-    compared = compare_models(
-        (before.reward_1, before.reward_2),
-        (after.reward_1, after.reward_2),
-        [pair.preference for pair in pairs],
-        [pair.prompt_key for pair in pairs],
-    )
-    return None if compared is None else compared | {"current": before.metrics, "candidate": after.metrics}
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from django.conf import settings
 from apps.exports.services import write_snapshot
 from apps.jobs.services import LeaseLost
 from apps.reward_models.models import RecipeSearch
+from apps.reward_models.run_folder import write_inputs
 from apps.reward_models.searches import store_trial, trials_of
-from apps.reward_models.services import write_inputs
 from worker.core.training.search import best_trial
 from worker.tasks.running import Held, JobFailed, run_job
 from worker.tasks.training import training_process

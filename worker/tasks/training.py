@@ -18,7 +18,8 @@ from apps.exports.services import write_snapshot
 from apps.jobs.services import LeaseLost, storing
 from apps.reward_models.cards import write_card
 from apps.reward_models.models import TrainingRun
-from apps.reward_models.services import current_model, note_event, register_version, started_from, write_run_folder
+from apps.reward_models.run_folder import write_run_folder
+from apps.reward_models.services import current_model, note_event, register_version, started_from
 from worker.processes import die_with_parent
 from worker.tasks.evaluating import failing_in_sentences, judge_version
 from worker.tasks.running import Held, JobFailed, run_job

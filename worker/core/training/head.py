@@ -27,7 +27,7 @@ from worker.core.metrics import log_loss, pair_accuracy
 from worker.core.training.adam import Adam
 from worker.core.training.objective import REWARD, Labels, TrainingError, batch_loss, outputs_of
 from worker.core.training.recipe import HELPFULNESS, Recipe
-from worker.core.uncertainty import Laplace, information, laplace
+from worker.core.uncertainty import parts
 
 EVALUATIONS = 20
 STEPS_PER_EPOCH = 50
@@ -109,8 +109,13 @@ def train_head(
     if not len(train):
         raise TrainingError("There is no labeled pair to train on.")
     outputs = outputs_of(recipe, train)
-    centre, scale = _scaling(train.features)
-    inputs = torch.from_numpy((train.features - centre) / scale)
+    centre, scale = scaling(train.features)
+    inputs = (train.features - centre) / scale
+    if recipe.objective == "regression":
+        sides = [torch.from_numpy(inputs[side]) for side in (train.first, train.second)]
+    else:  # only the gap counts, and a bias is in neither side of it
+        sides = [torch.from_numpy(inputs[train.first] - inputs[train.second])]
+    del inputs
     held_out = None if validation is None else torch.from_numpy((validation.features - centre) / scale)
     start_weight, start_bias = _start(outputs, initial, train, centre, scale)
     weight = start_weight.clone().requires_grad_()
@@ -133,12 +138,8 @@ def train_head(
         if position == 0:
             order = epoch_order(recipe.seed, epoch, len(train))
         rows = order[position * batch : (position + 1) * batch]
-        side_1, side_2 = inputs[train.first[rows]], inputs[train.second[rows]]
-        if recipe.objective == "regression":
-            rewards = side_1 @ weight.T + bias, side_2 @ weight.T + bias
-        else:  # only the gap counts, and a bias is in neither side of it
-            gap = (side_1 - side_2) @ weight.T
-            rewards = gap, torch.zeros_like(gap)
+        seen = [side[torch.from_numpy(rows)] @ weight.T for side in sides]
+        rewards = (seen[0] + bias, seen[1] + bias) if len(seen) == 2 else (seen[0], torch.zeros_like(seen[0]))
         loss = batch_loss(recipe, outputs, *rewards, train, rows)
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -170,70 +171,17 @@ def train_head(
     return dataclasses.replace(head, bias=np.zeros_like(head.bias)) if recipe.pooling == "last" else head
 
 
-def _scaling(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def scaling(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return centre and scale (d,) that give training responses mean 0 and a mean squared norm of 1.
 
     With them weight decay and learning rate mean the same for every backbone. They are folded into the head.
     """
-    spread = features.std(axis=0, dtype=np.float64)
+    centre = features.mean(axis=0, dtype=np.float64)
+    squares = [np.square(features[part] - centre).sum(axis=0) for part in parts(len(features))]
+    spread = np.sqrt(np.sum(squares, axis=0) / len(features))
     spread[spread < 1e-6 * max(spread.max(), 1e-6)] = 1.0  # a constant feature says nothing; do not divide by its noise
     scale = spread * math.sqrt(features.shape[1])
-    return features.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
-
-
-def laplace_of(recipe: Recipe, head: Head, train: LabeledFeatures, initial: Head | None) -> Laplace | None:
-    """Return how sure the exported reward of a trained head is; None where nothing bounds it (no weight decay).
-
-    The curvature is that of the objective at the trained weights, before extrapolation. A regression's rewards are
-    normal with the variance of its residuals.
-    """
-    if recipe.weight_decay == 0 or recipe.extrapolation == 0:
-        return None
-    centre, scale = _scaling(train.features)
-    inputs = (train.features - centre) / scale
-    optimum = head.rewards(train.features).astype(np.float64)
-    if recipe.extrapolation != 1 and initial is not None:
-        start = initial.rewards(train.features)
-        optimum = start + (optimum - start) / recipe.extrapolation
-    if recipe.objective == "regression":
-        hessian = _regression_hessian(recipe, head, train, inputs)
-    else:
-        curvature = _curvature(recipe, optimum[train.first] - optimum[train.second], train)
-        hessian = information(inputs, train.first, train.second, curvature)
-        hessian += len(train) * recipe.weight_decay * np.eye(len(hessian))
-    return laplace(hessian, centre.astype(np.float64), scale.astype(np.float64), recipe.extrapolation)
-
-
-def _curvature(recipe: Recipe, gaps: NDArray[np.float64], train: LabeledFeatures) -> NDArray[np.float64]:
-    """Return the second derivative of each pair's loss in its gap r_1 - r_2, (n,); where it is negative, 0."""
-    gap = torch.from_numpy(gaps).requires_grad_()
-    rows, outputs = np.arange(len(train)), (REWARD,)
-    loss = len(train) * batch_loss(recipe, outputs, gap.unsqueeze(1), torch.zeros_like(gap).unsqueeze(1), train, rows)
-    (slope,) = torch.autograd.grad(loss, gap, create_graph=True)
-    (curvature,) = torch.autograd.grad(slope.sum(), gap)
-    return np.asarray(curvature.clamp(min=0).numpy(), dtype=np.float64)
-
-
-def _regression_hessian(
-    recipe: Recipe, head: Head, train: LabeledFeatures, inputs: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Return the Hessian (d, d) of the exported attribute; of several, of one that stands for their mean.
-
-    The mean loss over all N rated cells and the decay make -log posterior = (sum of squares + N decay/2 |w|^2) / 2 s^2.
-    """
-    columns = [train.attributes.index(output) for output in head.outputs]
-    cells = int((~np.isnan(train.ratings[:, :, columns])).sum())
-    exported = [HELPFULNESS] if HELPFULNESS in head.outputs else list(head.outputs)
-    inverse = np.zeros((inputs.shape[1], inputs.shape[1]))
-    for output in exported:
-        row, target = head.outputs.index(output), train.ratings[:, :, train.attributes.index(output)].T.ravel()
-        rated, sides = ~np.isnan(target), np.concatenate([train.first, train.second])
-        x = inputs[sides[rated]].astype(np.float64)
-        predicted = train.features[sides[rated]].astype(np.float64) @ head.weight[row] + head.bias[row]
-        variance = max(float(np.square(predicted - target[rated]).mean()), 1e-12)
-        hessian = (x.T @ x + cells * recipe.weight_decay / 2 * np.eye(x.shape[1])) / variance
-        inverse += np.linalg.inv(hessian) / len(exported) ** 2
-    return np.asarray(np.linalg.inv(inverse))
+    return centre.astype(np.float32), scale.astype(np.float32)
 
 
 def _start(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -34,6 +35,11 @@ reward = model(**inputs).logits[0, 0]
 """
 
 
+PLOTTED = {
+    "reliability": "How often the model is right where it is so sure; on the line it would be honest.",
+    "margins": "Held-out pairs by the size of their margin; red ones on top are ordered the other way.",
+}
+
 TASK = {"type": "preference_evaluation", "name": "Preference prediction"}
 """The type under which RewardBench files reward models."""
 
@@ -49,10 +55,10 @@ class Figures:
     note: str = ""
 
 
-def model_card(manifest: dict[str, Any], figures: Sequence[Figures] = ()) -> str:
+def model_card(manifest: dict[str, Any], figures: Sequence[Figures] = (), plots: Sequence[str] = ()) -> str:
     """Return the card: how to load the model, what it was trained on and how well it does.
 
-    Without `figures`, those that training measured are in it.
+    Without `figures`, those that training measured are in it. `plots` are files beside it, of the kinds of PLOTTED.
     """
     recipe = manifest["recipe"]
     if manifest["loader"] == "sentence-transformers":
@@ -83,7 +89,7 @@ single turn is written as it is.
 
 "Longer wins" is the accuracy of choosing the longer response. A model that has learned little but length is
 close to it, and weak among the pairs where the shorter response won.
-{_other_figures(figures)}
+{_other_figures(figures)}{_plots(plots)}
 ## Training
 
 - recipe `{manifest["recipe_hash"]}`
@@ -162,6 +168,10 @@ def _other_figures(figures: Sequence[Figures]) -> str:
         if value is not None
     ]
     return "\n| measured on | figure | value |\n|---|---|---:|\n" + "\n".join(rows) + "\n" if rows else ""
+
+
+def _plots(paths: Sequence[str]) -> str:
+    return "".join(f"\n![{PLOTTED[PurePosixPath(path).stem]}]({path})\n" for path in paths)
 
 
 def _metrics_table(validation: dict[str, Any] | None) -> str:

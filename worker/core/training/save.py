@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from safetensors.torch import save as save_tensors
 
-from worker.core.backbone import Backbone, Texts, tokenise, weights_sha256
+from worker.core.backbone import LIMITS_OF_TOKENIZERS, TEXT_FILES, Backbone, Texts, tokenise, weights_sha256
 from worker.core.files import new_folder, write_bytes, write_json
 from worker.core.training.head import Head
 from worker.core.training.model_card import model_card
@@ -115,7 +115,8 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head, *,
     config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     write_json(folder / "config.json", config | backbone.depth | {"dtype": "float32"})
-    backbone.tokenizer.save_pretrained(folder)
+    if not _copy_tokenizer(backbone, folder):
+        backbone.tokenizer.save_pretrained(folder)
     weight, bias = head.reward_layer()
     size = len(weight)
     modules = [
@@ -143,6 +144,28 @@ def _write_sentence_transformer(folder: Path, backbone: Backbone, head: Head, *,
     write_json(folder / "2_Dense" / "config.json", dense)
     layer = {"linear.weight": weight[np.newaxis, :], "linear.bias": np.array([bias], dtype=np.float32)}
     write_bytes(folder / "2_Dense" / "model.safetensors", save(layer))
+
+
+def _copy_tokenizer(backbone: Backbone, folder: Path) -> bool:
+    """Write the tokenizer as `Backbone.tokenizer` sets it up, from its files; False where they do not say enough.
+
+    Without transformers, whose import takes longer than everything else that saves a head.
+    """
+    known, settings = backbone.folder / "tokenizer.json", backbone.folder / "tokenizer_config.json"
+    if not known.is_file() or not settings.is_file():
+        return False
+    config = json.loads(settings.read_text(encoding="utf-8"))
+    if not config.get("pad_token") or not str(config.get("tokenizer_class", "")) or "auto_map" in config:
+        return False
+    for name in set(TEXT_FILES) - {known.name, settings.name, "config.json"}:
+        if (backbone.folder / name).is_file():
+            shutil.copyfile(backbone.folder / name, folder / name)
+    tokenizer = json.loads(known.read_text(encoding="utf-8")) | {"truncation": None, "padding": None}
+    write_bytes(folder / known.name, json.dumps(tokenizer, ensure_ascii=False).encode())
+    ours = {"model_max_length": backbone.max_tokens, "padding_side": "right", "truncation_side": "right"}
+    kept = {name: value for name, value in config.items() if name not in {*LIMITS_OF_TOKENIZERS, "name_or_path"}}
+    write_json(folder / settings.name, kept | ours)
+    return True
 
 
 def _write_classifier(folder: Path, backbone: Backbone, head: Head) -> None:
