@@ -64,3 +64,4 @@ bench:
 bench-peer:
 	@./setup.sh embedded,worker,test
 	.venv/bin/python -m benchmarks.label_studio
+	.venv/bin/python -m benchmarks.peer_data

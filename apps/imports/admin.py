@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from apps.core.admin import ReadOnlyAdmin
-from apps.imports.models import Finding, Import, Upload
+from apps.imports.models import Finding, Import, Turn, Upload
 
 
 @admin.register(Import)
@@ -31,3 +31,12 @@ class FindingAdmin(ReadOnlyAdmin):
     list_display = ("source", "line", "kind", "field", "reason", "external_id")
     list_select_related = ("source",)
     search_fields = ("external_id", "source__file_name")
+
+
+@admin.register(Turn)
+class TurnAdmin(ReadOnlyAdmin):
+    """How often imports have stored or deleted pairs of a project."""
+
+    list_display = ("project", "number")
+    list_select_related = ("project",)
+    search_fields = ("project__slug",)

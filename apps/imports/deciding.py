@@ -59,14 +59,23 @@ class Decider:
         self._project, self._duplicates, self._options, self._people = project, duplicates, options, people
         self._seen = SeenKeys()
 
-    def decide(self, batch: Batch) -> Decided:
-        """Say for each row what is to be done with it; locks the items of rows that change or bring labels."""
+    def decide(self, batch: Batch, committing: Decided | None = None) -> Decided:
+        """Say for each row what is to be done with it; locks the items of rows that change or bring labels.
+
+        What the batch before has stored is not seen while it is `committing`; its ids of texts are taken from there.
+        """
         pairs, looks = batch.pairs, batch.looks
         known = known_comparisons(self._project.pk, [pair.external_id for _, pair in pairs])
         moving = [pair for _, pair in pairs if pair.external_id not in known or known[pair.external_id].differs(pair)]
-        prompts = known_prompts(self._project.pk, {pair.prompt_hash for pair in moving})
+        hashes = {pair.prompt_hash for pair in moving}
+        prompts = known_prompts(self._project.pk, hashes)
+        if committing is not None:
+            prompts |= {wanted: committing.prompts[wanted] for wanted in hashes & committing.prompts.keys()}
         stored = [(prompts[pair.prompt_hash], pair) for pair in moving if pair.prompt_hash in prompts]
-        responses = known_responses([(prompt, text) for prompt, pair in stored for text in pair.hashes])
+        texts = [(prompt, text) for prompt, pair in stored for text in pair.hashes]
+        responses = known_responses(texts)
+        if committing is not None:
+            responses |= {wanted: committing.responses[wanted] for wanted in texts if wanted in committing.responses}
         decided = Decided(known, prompts, responses)
         self._people.know(names_in(pairs))
         begun, labels = self._lock(pairs, known)

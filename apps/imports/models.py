@@ -83,6 +83,16 @@ class Import(Created):
         return bool(self.options.get("dry_run"))
 
 
+class Turn(models.Model):
+    """How often pairs of a project were stored or deleted: who began without the lock sees that another came between."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, primary_key=True, related_name="turn")
+    number = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.project_id}: {self.number}"
+
+
 class Finding(models.Model):
     """Something to know about one row of an import: why it was refused, or what it resembles."""
 

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -227,10 +227,11 @@ def import_rows(
         storing=transactions,
     )
     units, read = pairs_of(rows, shape=options.shape, mapping=options.mapping), 0
-    for batch in batches_of(units, split=options.split, look=duplicates.look):
-        storer.store(batch)
-        read += batch.rows
-        on_batch(read)
+    with closing(storer):
+        for batch in batches_of(units, split=options.split, look=duplicates.look):
+            storer.store(batch)
+            read += batch.rows
+            on_batch(read)
     if source is not None:
         with transactions():
             source.is_read, source.counts = True, storer.report.counts()

@@ -1,11 +1,11 @@
 """Store the batches of a source, each whole or not at all, and keep the report."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import numpy as np
-from django.db import connection, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from apps.accounts.models import User
@@ -13,11 +13,12 @@ from apps.imports import tables
 from apps.imports.batches import Batch, spelled
 from apps.imports.deciding import Decided, Decider
 from apps.imports.duplicates import Duplicates
-from apps.imports.labels import People, add_consensus, add_labels
+from apps.imports.labels import People, add_consensus, add_labels, names_in
 from apps.imports.models import Finding, Import
 from apps.imports.options import Options
 from apps.imports.outcomes import MAX_ERRORS, ImportReport
 from apps.imports.rows import ImportedPair
+from apps.imports.turns import Overtaken, Transactions, came_between
 from apps.labeling.consensus import note_who_had, place_in_queue, settle
 from apps.labeling.models import QueueItem
 from apps.projects.models import Project
@@ -48,26 +49,60 @@ class Storer:
         self._done_until, self._refused_before = 0, set[int]()
         self._guideline = project.current_guideline().pk
         self._dice = np.random.default_rng()
+        self._transactions = Transactions(project.pk)
+        self._committing: Decided | None = None
         if source is not None and source.position:
             self._resume(source)
 
     def store(self, batch: Batch) -> None:
-        """Store a batch. Locks the project, so that two imports of the same rows come one after the other."""
+        """Store a batch, which may still be committing when the next one begins; `close` waits for the last."""
         if batch.last_line <= self._done_until:  # an earlier attempt has stored it
             stands = [place for place, (line, _) in enumerate(batch.pairs) if line not in self._refused_before]
             self._decider.remember(batch, stands)
             return
-        with self._storing():
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL synchronous_commit = off")  # what is lost is read again, with its position
-            Project.objects.select_for_update(no_key=True).get(pk=self._project.pk)
-            decided = self._decider.decide(batch)
+        overlapping = self._may_overlap(batch)
+        try:
+            decided = self._store(batch, overlapping=overlapping)
+        except (Overtaken, IntegrityError, OperationalError) as error:
+            if not (overlapping and came_between(error)):
+                raise
+            decided = self._store(batch, overlapping=False)  # raises again what went wrong with the one before
+        self._committing = decided
+        if decided.changed:  # texts may have been deleted, which the next batch must not find any more
+            self._transactions.wait()
+        self._decider.remember(batch, decided.stands)
+
+    def close(self) -> None:
+        """Wait for the last batch to be committed; raise what went wrong with it."""
+        try:
+            self._transactions.wait()
+        finally:
+            self._transactions.close()
+
+    def _may_overlap(self, batch: Batch) -> bool:
+        """Say whether a batch may begin while the one before is committing: labels make accounts and lock items."""
+        return self._transactions.can_overlap and not self._options.dry_run and not names_in(batch.pairs)
+
+    def _store(self, batch: Batch, *, overlapping: bool) -> Decided:
+        with self._transactions.open(overlapping=overlapping), ExitStack() as held:
+            if not overlapping:
+                self._take_turn(held)
+            before = self._committing if self._transactions.is_committing else None
+            decided = self._decider.decide(batch, before)
             made = [] if self._options.dry_run else self._write(decided)
+            if overlapping:
+                self._take_turn(held)
             self._report(batch, decided)
             if self._source is not None:
                 self._note(self._source, batch, decided, made)
             batch.read_next()  # all foreign keys are checked now, at the commit
-        self._decider.remember(batch, decided.stands)
+        return decided
+
+    def _take_turn(self, held: ExitStack) -> None:
+        """Lock the job, if there is one, and the project, so that imports of the same rows come one after the other."""
+        self._transactions.wait()
+        held.enter_context(self._storing())
+        self._transactions.take_turn()
 
     def _resume(self, source: Import) -> None:
         self._done_until = source.position

@@ -144,7 +144,7 @@ def copy_rows(
         return
     statement, types, defaults = _copy_statement(model, columns, tuple(same))
     rest = (*same.values(), *((now or timezone.now()) if value is _NOW else value for value in defaults))
-    with connection.cursor() as cursor:
+    with connection.wrap_database_errors, connection.cursor() as cursor:
         set_json_dumps(_as_spelled, cursor.cursor)
         with cursor.copy(statement) as copy:
             copy.set_types(types)

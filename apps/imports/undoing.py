@@ -11,9 +11,9 @@ from django.utils.translation import gettext as _
 from apps.core.errors import Conflict
 from apps.imports.models import Import
 from apps.imports.storing import drop_unused
+from apps.imports.turns import take_turn
 from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Assignment, QueueItem
-from apps.projects.models import Project
 from apps.prompts.models import Comparison, Prompt, Response
 
 UNDO_CHUNK = 1000
@@ -63,7 +63,7 @@ def undo_import(*, made: Import, claim: Claim | None = None) -> int:
     One transaction: their queue items are locked first, so that nobody is leased one meanwhile.
     """
     with transaction.atomic():
-        Project.objects.select_for_update(no_key=True).get(pk=made.project_id)
+        take_turn(made.project_id)
         made = Import.objects.select_for_update(of=("self",)).get(pk=made.pk)
         ids = list(comparisons_of(made).order_by("pk").values_list("pk", flat=True))
         items = QueueItem.objects.select_for_update().order_by("pk")

@@ -1,6 +1,8 @@
 """Every kind of long work: the Celery task that does it, the queue it waits in, and its name for people."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -17,13 +19,19 @@ class Kind:
     label: str | Promise
     finished: str = ""
     """The event that webhooks tell when such a job succeeds, if there is one."""
+    besides: frozenset[str] = frozenset()
+    """Inputs that mark a job of this kind which does something else, whose success is not that event."""
+
+    def event_of(self, inputs: Mapping[str, Any]) -> str:
+        """Return the event that the success of a job with these inputs is, or nothing."""
+        return self.finished if self.besides.isdisjoint(inputs) else ""
 
 
 CPU, GPU = "cpu", "gpu"
 QUEUES = (CPU, GPU)
 
 KINDS = {
-    "import": Kind("tiebreak.import_pairs", CPU, _("Import"), IMPORT_FINISHED),
+    "import": Kind("tiebreak.import_pairs", CPU, _("Import"), IMPORT_FINISHED, frozenset({"preview", "undo"})),
     "snapshot": Kind("tiebreak.build_snapshot", CPU, _("Snapshot"), SNAPSHOT_READY),
     "scoring": Kind("tiebreak.score_responses", GPU, _("Scoring")),
     "training": Kind("tiebreak.train_reward_model", GPU, _("Training")),

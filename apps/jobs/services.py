@@ -212,7 +212,7 @@ def _give_up(jobs: Any, job_id: int, error: str) -> None:
 def _tell(job_id: int) -> None:
     """Tell the project's webhooks how a job has ended: its ids and counts, and none of the texts that it met."""
     job = Job.objects.select_related("project").get(pk=job_id)
-    event = KINDS[job.kind].finished if job.state == Job.State.SUCCEEDED else JOB_FAILED
+    event = KINDS[job.kind].event_of(job.inputs) if job.state == Job.State.SUCCEEDED else JOB_FAILED
     if not event:
         return
     found = {**job.inputs, **(job.result or {})}

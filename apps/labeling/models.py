@@ -46,7 +46,7 @@ class QueueItem(models.Model):
         CONTROL = "control", _("Control item")
 
     comparison = models.OneToOneField(Comparison, on_delete=models.CASCADE, primary_key=True, related_name="queue_item")
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="queue_items")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="queue_items", db_index=False)
     cohort = models.ForeignKey(Cohort, on_delete=models.SET_NULL, null=True, related_name="queue_items", db_index=False)
     state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
     wanted = models.PositiveSmallIntegerField()
@@ -150,7 +150,9 @@ class Assignment(Created):
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="assignments")
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="assignments")
-    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="assignments")
+    annotator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="assignments", db_index=False
+    )
     state = models.CharField(max_length=10, choices=State.choices, default=State.LEASED)
     swapped = models.BooleanField(help_text="The annotator sees response 2 first, under the label 1.")
     drawn = models.CharField(
@@ -160,7 +162,7 @@ class Assignment(Created):
         null=True, help_text="The probability with which the queue handed out this pair at that moment, where known."
     )
     ahead = models.BooleanField(default=False, help_text="Leased for the moment after this one, and not seen yet.")
-    repeat_of = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="repeats")
+    repeat_of = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="repeats", db_index=False)
     guideline_version = models.ForeignKey(GuidelineVersion, on_delete=models.PROTECT, related_name="+")
     lease_expires_at = models.DateTimeField()
     reopened_until = models.DateTimeField(null=True, help_text="Until when a submitted answer may be changed.")
@@ -232,10 +234,12 @@ class AnnotationQuerySet(models.QuerySet["Annotation"]):
 class Annotation(models.Model):
     """What an annotator submitted, in canonical order. Rows are only added: a change is a new revision."""
 
-    assignment = models.ForeignKey(Assignment, on_delete=models.CASCADE, related_name="annotations")
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="annotations")
+    assignment = models.ForeignKey(Assignment, on_delete=models.CASCADE, related_name="annotations", db_index=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="annotations", db_index=False)
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="annotations")
-    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="annotations")
+    annotator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="annotations", db_index=False
+    )
     guideline_version = models.ForeignKey(GuidelineVersion, on_delete=models.PROTECT, related_name="+")
     revision = models.PositiveSmallIntegerField(default=1)
     is_current = models.BooleanField(default=True)
@@ -319,7 +323,7 @@ class Consensus(models.Model):
     }
 
     comparison = models.OneToOneField(Comparison, on_delete=models.CASCADE, primary_key=True, related_name="consensus")
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="consensuses")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="consensuses", db_index=False)
     status = models.CharField(max_length=10, choices=[(status.value, words) for status, words in WORDS.items()])
     preference = models.SmallIntegerField(null=True)
     excluded_reason = models.CharField(max_length=200, blank=True)

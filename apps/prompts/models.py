@@ -51,7 +51,7 @@ class Response(Created):
 class Comparison(Created):
     """Two responses to one prompt in their canonical order; the unit of labeling."""
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons", db_index=False)
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="comparisons")
     response_1 = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="+")
     response_2 = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="+")
@@ -64,6 +64,7 @@ class Comparison(Created):
     )
 
     class Meta:
+        # The first one also finds the comparisons of a project.
         constraints = [
             models.UniqueConstraint(fields=["project", "external_id"], name="one_comparison_per_external_id"),
             models.CheckConstraint(

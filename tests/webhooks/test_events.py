@@ -14,7 +14,9 @@ from django.utils import timezone
 from apps.accounts.services import create_token
 from apps.exports.services import create_snapshot
 from apps.imports.models import Import
-from apps.imports.services import run_import, start_import_of_items
+from apps.imports.options import Options
+from apps.imports.services import go_ahead, run_import, start_import, start_import_of_items
+from apps.imports.undoing import start_undo
 from apps.jobs import services as jobs
 from apps.jobs.models import Job
 from apps.labeling.consensus import refresh_consensus
@@ -27,6 +29,7 @@ from apps.reward_models.promotion import promote
 from apps.signals.models import Scorer
 from apps.webhooks.models import WebhookDelivery
 from tests.factories import JUSTIFICATION, ComparisonFactory, MembershipFactory, answer
+from worker.tasks.datasets import import_pairs
 
 pytestmark = pytest.mark.django_db
 
@@ -223,3 +226,19 @@ def test_an_import_by_command_tells_what_its_job_would_have_told(project, all_ev
     assert (by_job["job"], by_command[0]["job"]) == (str(job.pk), None)
     assert [by_command[0][name] for name in ("kind", "created", "rejected")] == ["import", 1, 1]
     assert by_command[0]["import"] == str(Import.objects.exclude(pk=made.pk).get().pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_looking_at_a_file_or_taking_an_import_back_is_no_import_that_finished(project, all_events, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"external_id": "q-1", "prompt": "Why?", "responses": ["Because.", "Why not?"]}))
+    with path.open("rb") as stream:
+        made = start_import(project=project, file_name=path.name, stream=stream, created_by=None, wait=True)
+    import_pairs(made.preview_job_id)
+    made = go_ahead(made=Import.objects.get(pk=made.pk), options=Options())
+    import_pairs(made.job_id)
+    made = start_undo(made=Import.objects.get(pk=made.pk))
+    import_pairs(made.undo_job_id)
+    assert set(Job.objects.values_list("state", flat=True)) == {"succeeded"}
+    assert Job.objects.count() == 3
+    assert [said["job"] for said in told("import.finished")] == [str(made.job_id)]
