@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 import orjson
 import psycopg
+from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus, Format
 
 from apps.exports.selection import PEOPLE
 from worker.core.label_figures import Labeled, Vote
-from worker.core.splits import split_of
+from worker.core.splits import Splits
 
 Row = dict[str, Any]
 CHUNK = 1000
@@ -46,7 +48,7 @@ _COMPARISONS = """
     JOIN prompts_response AS r1 ON r1.id = c.response_1_id
     JOIN prompts_response AS r2 ON r2.id = c.response_2_id
     JOIN labeling_consensus AS k ON k.comparison_id = c.id
-    WHERE c.id = ANY(%s)"""
+    WHERE c.id = ANY($1::bigint[])"""
 _BY_INDEX = """SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
     SET LOCAL max_parallel_workers_per_gather = 0"""
 """For the rows of a chunk: without it, PostgreSQL reads whole tables of some ten thousand rows for each."""
@@ -54,8 +56,10 @@ _LABELS_OF = """
     SELECT a.comparison_id, a.id, a.annotator_id, a.preference, a.swapped, a.imported, a.revision,
         a.guideline_version_id, a.submitted_at{more}
     FROM labeling_annotation AS a
-    WHERE a.comparison_id = ANY(%s) AND a.is_current AND NOT a.is_repeat
+    WHERE a.comparison_id = ANY($1::bigint[]) AND a.is_current AND NOT a.is_repeat
     ORDER BY a.comparison_id, a.submitted_at, a.id"""
+_NAMES_OF = "SELECT id, coalesce(nullif(imported_name, ''), username) FROM accounts_user WHERE id = ANY($1::bigint[])"
+_GUIDELINES_OF = "SELECT id, number FROM projects_guidelineversion WHERE id = ANY($1::bigint[])"
 _MORE = """, a.ratings_1::text, a.ratings_2::text, a.justification, a.problems_1::text, a.problems_2::text,
         a.confidence, a.active_seconds, a.pasted_characters, a.stated_guideline_version,
         (SELECT lease.propensity FROM labeling_assignment AS lease WHERE lease.id = a.assignment_id)"""
@@ -109,6 +113,9 @@ class Reader:
     """Labels by id of the guideline version."""
     _names: dict[int, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._splits = Splits(self.selection["splits"], self.selection["seed"])
+
     def chunks(self) -> Generator[Chunk]:
         """Yield the comparisons in the order of the bytes of their external ids, whatever language the database has.
 
@@ -150,27 +157,33 @@ class Reader:
         wanted = [pk for (pk,) in ids.fetchmany(size)]
         if not wanted:
             return _Fetched([], [])
-        with psycopg.Cursor(self.connection) as cursor:
-            cursor.execute(_LABELS_OF.format(more=_MORE if self.with_labels else ""), [wanted], binary=True)
-            labels = cursor.fetchall()
-            self._learn(cursor, labels)
-            rows = {row[0]: row for row in cursor.execute(_COMPARISONS, [wanted], binary=True)}
+        labels = self._ask(_LABELS_OF.format(more=_MORE if self.with_labels else ""), wanted)
+        self._learn(labels)
+        rows = {row[0]: row for row in self._ask(_COMPARISONS, wanted)}
         return _Fetched([rows[pk] for pk in wanted], labels)
 
-    def _learn(self, cursor: "psycopg.Cursor[Any]", labels: list[_Values]) -> None:
+    def _ask(self, query: str, wanted: list[int]) -> list[_Values]:
+        """Return all rows of a query about comparisons, waiting for the last one in one call of libpq.
+
+        A cursor takes the interpreter from the other thread for each block that arrives, several hundred times.
+        """
+        ids = f"{{{','.join(map(str, wanted))}}}".encode()
+        result = self.connection.pgconn.exec_params(query.encode(), [ids], result_format=Format.BINARY)
+        if result.status != ExecStatus.TUPLES_OK:
+            raise psycopg.errors.error_from_result(result)
+        transformer = Transformer(self.connection)
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
+
+    def _learn(self, labels: list[_Values]) -> None:
         """Look up the names of annotators and the numbers of guideline versions that were not met before."""
         people = {label[2] for label in labels} - self._names.keys()
         if people:
-            cursor.execute(
-                "SELECT id, coalesce(nullif(imported_name, ''), username) FROM accounts_user WHERE id = ANY(%s)",
-                [list(people)],
-            )
-            self._names.update(cursor.fetchall())
+            self._names.update(self._ask(_NAMES_OF, list(people)))
         self.guideline_labels.update([label[7] for label in labels])
         versions = self.guideline_labels.keys() - self.guidelines.keys()
         if versions:
-            cursor.execute("SELECT id, number FROM projects_guidelineversion WHERE id = ANY(%s)", [list(versions)])
-            self.guidelines.update(cursor.fetchall())
+            self.guidelines.update(self._ask(_GUIDELINES_OF, list(versions)))
 
     def _freeze(self, fetched: _Fetched) -> Chunk:
         labels_of: dict[int, list[_Values]] = {row[0]: [] for row in fetched.rows}
@@ -191,7 +204,7 @@ class Reader:
         first, second = len(text_1), len(text_2)
         frozen: Row = {
             "external_id": external_id,
-            "split": split_of(prompt_hash, self.selection["splits"], self.selection["seed"]),
+            "split": self._splits.of(prompt_hash),
             "prompt_hash": prompt_hash,
             "messages": orjson.loads(messages),
             "responses": [{"text": text_1, "model": model_1 or None}, {"text": text_2, "model": model_2 or None}],
