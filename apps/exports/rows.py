@@ -19,7 +19,7 @@ import psycopg
 from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus, Format
 
-from apps.exports.selection import PEOPLE
+from apps.exports.selection import PEOPLE, RULES
 from worker.core.label_figures import Labeled, Vote
 from worker.core.splits import Splits
 
@@ -42,13 +42,18 @@ _LABELS = """JOIN (
     ) AS labels ON labels.comparison_id = c.id"""
 _COMPARISONS = """
     SELECT c.id, c.external_id, p.content_hash, p.messages::text, r1.text, r1.model, r2.text, r2.model, c.reference,
-        c.metadata::text, c.gold, k.preference, k.status, k.excluded_reason, k.spread, k.rule, k.kept::text
+        c.metadata::text, c.gold, k.preference, k.status, k.excluded_reason, k.spread, k.rule, k.kept::text{more}
     FROM prompts_comparison AS c
     JOIN prompts_prompt AS p ON p.id = c.prompt_id
     JOIN prompts_response AS r1 ON r1.id = c.response_1_id
     JOIN prompts_response AS r2 ON r2.id = c.response_2_id
     JOIN labeling_consensus AS k ON k.comparison_id = c.id
+    {joins}
     WHERE c.id = ANY($1::bigint[])"""
+_VERDICTS = ", v1.value, v1.parts::text, v2.value, v2.parts::text"
+_VERDICTS_OF = """
+    LEFT JOIN signals_signal AS v1 ON v1.response_id = c.response_1_id AND v1.scorer_id = {scorer}
+    LEFT JOIN signals_signal AS v2 ON v2.response_id = c.response_2_id AND v2.scorer_id = {scorer}"""
 _BY_INDEX = """SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
     SET LOCAL max_parallel_workers_per_gather = 0"""
 """For the rows of a chunk: without it, PostgreSQL reads whole tables of some ten thousand rows for each."""
@@ -96,6 +101,8 @@ class Chunk:
     """Who gave each label, row after row."""
     moments: list[datetime]
     """When each label was given, row after row."""
+    verdicts: list[Row] = field(default_factory=list)
+    """For each row, what the rules say of its responses; only where the selection asks for that."""
 
 
 @dataclass
@@ -115,6 +122,9 @@ class Reader:
 
     def __post_init__(self) -> None:
         self._splits = Splits(self.selection["splits"], self.selection["seed"])
+        self._rules = self.selection.get(RULES)
+        more, joins = (_VERDICTS, _VERDICTS_OF.format(scorer=int(self._rules["scorer"]))) if self._rules else ("", "")
+        self._comparisons = _COMPARISONS.format(more=more, joins=joins)
 
     def chunks(self) -> Generator[Chunk]:
         """Yield the comparisons in the order of the bytes of their external ids, whatever language the database has.
@@ -159,7 +169,7 @@ class Reader:
             return _Fetched([], [])
         labels = self._ask(_LABELS_OF.format(more=_MORE if self.with_labels else ""), wanted)
         self._learn(labels)
-        rows = {row[0]: row for row in self._ask(_COMPARISONS, wanted)}
+        rows = {row[0]: row for row in self._ask(self._comparisons, wanted)}
         return _Fetched([rows[pk] for pk in wanted], labels)
 
     def _ask(self, query: str, wanted: list[int]) -> list[_Values]:
@@ -199,7 +209,7 @@ class Reader:
 
     def _append(self, chunk: Chunk, row: _Values, labels: list[_Values]) -> None:
         (_pk, external_id, prompt_hash, messages, text_1, model_1, text_2, model_2, reference, metadata) = row[:10]
-        gold, preference, status, excluded_reason, spread, rule, kept = row[10:]
+        gold, preference, status, excluded_reason, spread, rule, kept = row[10:17]
         names, kept_ids = self._names, orjson.loads(kept)
         first, second = len(text_1), len(text_2)
         frozen: Row = {
@@ -225,6 +235,8 @@ class Reader:
             characters += sum([len(label[11]) for label in labels])
         votes = tuple([_vote(label[3], label[1] in kept_ids, label[4], label[5]) for label in labels])
         longer = None if first == second else second > first
+        if self._rules:
+            chunk.verdicts.append(_verdicts(frozen, self._rules["version"], row[17:]))
         chunk.rows.append(frozen)
         chunk.characters.append(characters)
         chunk.labeled.append(Labeled(votes, status, preference, longer))
@@ -251,6 +263,25 @@ class Reader:
             "propensity": propensity,
             "submitted_at": moment.isoformat().replace("+00:00", "Z"),
         }
+
+
+def _verdicts(row: Row, version: int, found: _Values) -> Row:
+    """Return a row of what rules say; `found` has score and verdicts of both responses, null where there are none."""
+    return {
+        "external_id": row["external_id"],
+        "split": row["split"],
+        "prompt_hash": row["prompt_hash"],
+        "preference": row["consensus"]["preference"],
+        "rule_set": version,
+        "responses": [_verdicts_on(*found[:2]), _verdicts_on(*found[2:])],
+    }
+
+
+def _verdicts_on(score: float | None, parts: str | None) -> Row | None:
+    if score is None or parts is None:
+        return None
+    said = orjson.loads(parts)
+    return {"score": score, "yes": said["yes"], "no": said["no"], "not_applicable": said["not_applicable"]}
 
 
 def _conditions(project_id: int, filters: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
