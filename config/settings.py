@@ -178,6 +178,7 @@ def _artifact_storage(url: str) -> dict[str, Any]:
             "location": parts.path.strip("/"),
             "file_overwrite": True,
             "max_memory_size": 8 << 20,
+            "signature_version": "s3v4",  # boto3's choice without a region is 2, which few servers take
         },
     }
 

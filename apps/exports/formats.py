@@ -4,7 +4,7 @@ from django.utils.translation import gettext_noop as _
 
 from apps.exports.encodings import Column
 from apps.exports.helpsteer import FROM_RATINGS, HELPSTEER
-from apps.exports.shapes import MESSAGES, Format, Row
+from apps.exports.shapes import MESSAGES, Format, LeftOut, Row
 from apps.exports.trainers import TRAINERS
 
 
@@ -57,5 +57,33 @@ EVERYTHING: dict[str, Format] = {
         True,
     ),
 }
+RULE_VERDICTS = "rule-verdicts"
+_OF_RESPONSE: dict[str, Column] = {"score": "float", "yes": ["int"], "no": ["int"], "not_applicable": ["int"]}
+
+
+def rule_verdicts(row: Row) -> list[Row]:
+    """Return what the rules say of both responses, or raise LeftOut where neither has been scored."""
+    if row["responses"] == [None, None]:
+        raise LeftOut("not scored by the rules")
+    return [row]
+
+
+ON_DEMAND: dict[str, Format] = {
+    RULE_VERDICTS: Format(
+        rule_verdicts,
+        {
+            "external_id": "string",
+            "split": "string",
+            "prompt_hash": "string",
+            "preference": "label",
+            "rule_set": "int",
+            "responses": [_OF_RESPONSE],
+        },
+        _("What the active rules say of each response: numbers of rules, and the score they give."),
+        reads="verdicts",
+    ),
+}
+"""Formats that are written where a selection asks for what they hold."""
 FORMATS: dict[str, Format] = {**EVERYTHING, **HELPSTEER, **TRAINERS, **FROM_RATINGS}
 """Every format by its name, in the order in which pages list them."""
+KNOWN_FORMATS: dict[str, Format] = {**FORMATS, **ON_DEMAND}

@@ -77,6 +77,12 @@ class SnapshotForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
     )
 
+    rule_verdicts = forms.BooleanField(
+        label=_("With what the active rule set says of each response"),
+        required=False,
+        help_text=_("As one more format, rule-verdicts; its rows have the external ids of the others."),
+    )
+
     PLACES = {
         "/splits": "validation",
         "/filters/agreement": "max_spread",
@@ -93,7 +99,7 @@ class SnapshotForm(forms.Form):
         """Return the fields that choose comparisons."""
         return [self[name] for name in self.fields if name not in ("name", "train", "validation", "seed", *self.FILES)]
 
-    FILES = ("formats", "encodings")
+    FILES = ("formats", "encodings", "rule_verdicts")
 
     def choices_of_files(self) -> list[forms.BoundField]:
         """Return the fields that choose files."""
@@ -102,6 +108,10 @@ class SnapshotForm(forms.Form):
     def rows_are_wrong(self) -> bool:
         """Say whether a mistake is among the fields that choose comparisons, which are folded away otherwise."""
         return any(field.errors for field in self.choices_of_rows())
+
+    def files_are_wrong(self) -> bool:
+        """Say the same of the fields that choose files."""
+        return any(field.errors for field in self.choices_of_files())
 
     def clean(self) -> dict[str, Any]:
         """Refuse shares that do not add up."""

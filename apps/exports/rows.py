@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 import orjson
 import psycopg
+from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus, Format
 
-from apps.exports.selection import PEOPLE
+from apps.exports.selection import PEOPLE, RULES
 from worker.core.label_figures import Labeled, Vote
-from worker.core.splits import split_of
+from worker.core.splits import Splits
 
 Row = dict[str, Any]
 CHUNK = 1000
@@ -40,13 +42,18 @@ _LABELS = """JOIN (
     ) AS labels ON labels.comparison_id = c.id"""
 _COMPARISONS = """
     SELECT c.id, c.external_id, p.content_hash, p.messages::text, r1.text, r1.model, r2.text, r2.model, c.reference,
-        c.metadata::text, c.gold, k.preference, k.status, k.excluded_reason, k.spread, k.rule, k.kept::text
+        c.metadata::text, c.gold, k.preference, k.status, k.excluded_reason, k.spread, k.rule, k.kept::text{more}
     FROM prompts_comparison AS c
     JOIN prompts_prompt AS p ON p.id = c.prompt_id
     JOIN prompts_response AS r1 ON r1.id = c.response_1_id
     JOIN prompts_response AS r2 ON r2.id = c.response_2_id
     JOIN labeling_consensus AS k ON k.comparison_id = c.id
-    WHERE c.id = ANY(%s)"""
+    {joins}
+    WHERE c.id = ANY($1::bigint[])"""
+_VERDICTS = ", v1.value, v1.parts::text, v2.value, v2.parts::text"
+_VERDICTS_OF = """
+    LEFT JOIN signals_signal AS v1 ON v1.response_id = c.response_1_id AND v1.scorer_id = {scorer}
+    LEFT JOIN signals_signal AS v2 ON v2.response_id = c.response_2_id AND v2.scorer_id = {scorer}"""
 _BY_INDEX = """SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
     SET LOCAL max_parallel_workers_per_gather = 0"""
 """For the rows of a chunk: without it, PostgreSQL reads whole tables of some ten thousand rows for each."""
@@ -54,8 +61,10 @@ _LABELS_OF = """
     SELECT a.comparison_id, a.id, a.annotator_id, a.preference, a.swapped, a.imported, a.revision,
         a.guideline_version_id, a.submitted_at{more}
     FROM labeling_annotation AS a
-    WHERE a.comparison_id = ANY(%s) AND a.is_current AND NOT a.is_repeat
+    WHERE a.comparison_id = ANY($1::bigint[]) AND a.is_current AND NOT a.is_repeat
     ORDER BY a.comparison_id, a.submitted_at, a.id"""
+_NAMES_OF = "SELECT id, coalesce(nullif(imported_name, ''), username) FROM accounts_user WHERE id = ANY($1::bigint[])"
+_GUIDELINES_OF = "SELECT id, number FROM projects_guidelineversion WHERE id = ANY($1::bigint[])"
 _MORE = """, a.ratings_1::text, a.ratings_2::text, a.justification, a.problems_1::text, a.problems_2::text,
         a.confidence, a.active_seconds, a.pasted_characters, a.stated_guideline_version,
         (SELECT lease.propensity FROM labeling_assignment AS lease WHERE lease.id = a.assignment_id)"""
@@ -92,6 +101,8 @@ class Chunk:
     """Who gave each label, row after row."""
     moments: list[datetime]
     """When each label was given, row after row."""
+    verdicts: list[Row] = field(default_factory=list)
+    """For each row, what the rules say of its responses; only where the selection asks for that."""
 
 
 @dataclass
@@ -108,6 +119,12 @@ class Reader:
     guideline_labels: Counter[int] = field(default_factory=Counter)
     """Labels by id of the guideline version."""
     _names: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._splits = Splits(self.selection["splits"], self.selection["seed"])
+        self._rules = self.selection.get(RULES)
+        more, joins = (_VERDICTS, _VERDICTS_OF.format(scorer=int(self._rules["scorer"]))) if self._rules else ("", "")
+        self._comparisons = _COMPARISONS.format(more=more, joins=joins)
 
     def chunks(self) -> Generator[Chunk]:
         """Yield the comparisons in the order of the bytes of their external ids, whatever language the database has.
@@ -150,27 +167,33 @@ class Reader:
         wanted = [pk for (pk,) in ids.fetchmany(size)]
         if not wanted:
             return _Fetched([], [])
-        with psycopg.Cursor(self.connection) as cursor:
-            cursor.execute(_LABELS_OF.format(more=_MORE if self.with_labels else ""), [wanted], binary=True)
-            labels = cursor.fetchall()
-            self._learn(cursor, labels)
-            rows = {row[0]: row for row in cursor.execute(_COMPARISONS, [wanted], binary=True)}
+        labels = self._ask(_LABELS_OF.format(more=_MORE if self.with_labels else ""), wanted)
+        self._learn(labels)
+        rows = {row[0]: row for row in self._ask(self._comparisons, wanted)}
         return _Fetched([rows[pk] for pk in wanted], labels)
 
-    def _learn(self, cursor: "psycopg.Cursor[Any]", labels: list[_Values]) -> None:
+    def _ask(self, query: str, wanted: list[int]) -> list[_Values]:
+        """Return all rows of a query about comparisons, waiting for the last one in one call of libpq.
+
+        A cursor takes the interpreter from the other thread for each block that arrives, several hundred times.
+        """
+        ids = f"{{{','.join(map(str, wanted))}}}".encode()
+        result = self.connection.pgconn.exec_params(query.encode(), [ids], result_format=Format.BINARY)
+        if result.status != ExecStatus.TUPLES_OK:
+            raise psycopg.errors.error_from_result(result)
+        transformer = Transformer(self.connection)
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
+
+    def _learn(self, labels: list[_Values]) -> None:
         """Look up the names of annotators and the numbers of guideline versions that were not met before."""
         people = {label[2] for label in labels} - self._names.keys()
         if people:
-            cursor.execute(
-                "SELECT id, coalesce(nullif(imported_name, ''), username) FROM accounts_user WHERE id = ANY(%s)",
-                [list(people)],
-            )
-            self._names.update(cursor.fetchall())
+            self._names.update(self._ask(_NAMES_OF, list(people)))
         self.guideline_labels.update([label[7] for label in labels])
         versions = self.guideline_labels.keys() - self.guidelines.keys()
         if versions:
-            cursor.execute("SELECT id, number FROM projects_guidelineversion WHERE id = ANY(%s)", [list(versions)])
-            self.guidelines.update(cursor.fetchall())
+            self.guidelines.update(self._ask(_GUIDELINES_OF, list(versions)))
 
     def _freeze(self, fetched: _Fetched) -> Chunk:
         labels_of: dict[int, list[_Values]] = {row[0]: [] for row in fetched.rows}
@@ -186,12 +209,12 @@ class Reader:
 
     def _append(self, chunk: Chunk, row: _Values, labels: list[_Values]) -> None:
         (_pk, external_id, prompt_hash, messages, text_1, model_1, text_2, model_2, reference, metadata) = row[:10]
-        gold, preference, status, excluded_reason, spread, rule, kept = row[10:]
+        gold, preference, status, excluded_reason, spread, rule, kept = row[10:17]
         names, kept_ids = self._names, orjson.loads(kept)
         first, second = len(text_1), len(text_2)
         frozen: Row = {
             "external_id": external_id,
-            "split": split_of(prompt_hash, self.selection["splits"], self.selection["seed"]),
+            "split": self._splits.of(prompt_hash),
             "prompt_hash": prompt_hash,
             "messages": orjson.loads(messages),
             "responses": [{"text": text_1, "model": model_1 or None}, {"text": text_2, "model": model_2 or None}],
@@ -212,6 +235,8 @@ class Reader:
             characters += sum([len(label[11]) for label in labels])
         votes = tuple([_vote(label[3], label[1] in kept_ids, label[4], label[5]) for label in labels])
         longer = None if first == second else second > first
+        if self._rules:
+            chunk.verdicts.append(_verdicts(frozen, self._rules["version"], row[17:]))
         chunk.rows.append(frozen)
         chunk.characters.append(characters)
         chunk.labeled.append(Labeled(votes, status, preference, longer))
@@ -238,6 +263,25 @@ class Reader:
             "propensity": propensity,
             "submitted_at": moment.isoformat().replace("+00:00", "Z"),
         }
+
+
+def _verdicts(row: Row, version: int, found: _Values) -> Row:
+    """Return a row of what rules say; `found` has score and verdicts of both responses, null where there are none."""
+    return {
+        "external_id": row["external_id"],
+        "split": row["split"],
+        "prompt_hash": row["prompt_hash"],
+        "preference": row["consensus"]["preference"],
+        "rule_set": version,
+        "responses": [_verdicts_on(*found[:2]), _verdicts_on(*found[2:])],
+    }
+
+
+def _verdicts_on(score: float | None, parts: str | None) -> Row | None:
+    if score is None or parts is None:
+        return None
+    said = orjson.loads(parts)
+    return {"score": score, "yes": said["yes"], "no": said["no"], "not_applicable": said["not_applicable"]}
 
 
 def _conditions(project_id: int, filters: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from apps.core.errors import FieldError, InvalidInput
 from apps.core.json_values import is_whole, why_unstorable
 from apps.exports.encodings import DEFAULT_ENCODINGS, ENCODINGS
-from apps.exports.formats import FORMATS
+from apps.exports.formats import FORMATS, RULE_VERDICTS
 from apps.labeling.models import QueueItem
 from worker.core.consensus import Status
 
@@ -19,6 +19,7 @@ MAX_SPLITS = 10
 MAX_NAMED = 200
 """Values that one filter may name."""
 PEOPLE, IMPORTED = "people", "imported"
+RULES = "rule_verdicts"
 
 
 class _Wrong(ValueError):
@@ -29,11 +30,11 @@ def parse_selection(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the name and the selection of a snapshot; raise InvalidInput with one error per wrong field.
 
     `formats` and `encodings` are in the selection only where they differ from the defaults: every format, as JSON
-    lines, Parquet and CSV.
+    lines, Parquet and CSV; `rule_verdicts` only where it is true.
     """
     errors = [
         FieldError(f"/{name}", _("There is no such field."))
-        for name in sorted(set(body) - {"name", "splits", "seed", "filters", "formats", "encodings"})
+        for name in sorted(set(body) - {"name", "splits", "seed", "filters", "formats", "encodings", RULES})
     ]
     name = body.get("name")
     if not isinstance(name, str) or not name.strip() or len(name) > 120:
@@ -49,7 +50,11 @@ def parse_selection(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     seed = body.get("seed", 0)
     if not is_whole(seed) or not 0 <= seed < 2**31:
         errors.append(FieldError("/seed", _("Expected a whole number from 0.")))
-    selection = {"splits": splits, "seed": seed, "filters": _filters(body.get("filters"), errors)}
+    selection: dict[str, Any] = {"splits": splits, "seed": seed, "filters": _filters(body.get("filters"), errors)}
+    if not isinstance(body.get(RULES, False), bool):
+        errors.append(FieldError(f"/{RULES}", _("Expected true or false.")))
+    elif body.get(RULES):
+        selection[RULES] = True
     for field, known, default in (
         ("formats", tuple(FORMATS), tuple(FORMATS)),
         ("encodings", tuple(ENCODINGS), DEFAULT_ENCODINGS),
@@ -64,7 +69,7 @@ def parse_selection(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def formats_of(selection: dict[str, Any]) -> list[str]:
     """Return the names of the formats that are written."""
-    return list(selection.get("formats", FORMATS))
+    return [*selection.get("formats", FORMATS), *([RULE_VERDICTS] if selection.get(RULES) else [])]
 
 
 def encodings_of(selection: dict[str, Any]) -> list[str]:

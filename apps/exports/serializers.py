@@ -14,7 +14,7 @@ class SnapshotSerializer(serializers.Serializer[Snapshot]):
 
     id = serializers.CharField()
     name = serializers.CharField()
-    selection = ObjectField(help_text="Splits, seed and filters; formats and encodings where they were named.")
+    selection = ObjectField(help_text="Splits, seed and filters; formats, encodings and rule verdicts where asked for.")
     ready = serializers.BooleanField(help_text="Whether the files are written.")
     content_hash = serializers.CharField(help_text="Empty until the files are written.")
     created_at = serializers.DateTimeField()
@@ -85,6 +85,12 @@ class ManifestSerializer(SnapshotSerializer):
         default=dict,
         help_text="Comparisons by rule.",
     )
+    rule_set = ObjectField(
+        source="manifest.rule_set",
+        default=None,
+        allow_null=True,
+        help_text="The rules whose verdicts are in it, with their version and hash; null where none were asked for.",
+    )
     software = serializers.DictField(
         source="manifest.software", child=serializers.CharField(), default=dict, help_text="Versions it was made with."
     )
@@ -143,4 +149,8 @@ class NewSnapshotSerializer(StrictSerializer):
     formats = StorableJSONField(required=False, help_text="Names of the formats to write; without them, every one.")
     encodings = StorableJSONField(
         required=False, help_text="Of jsonl, parquet, csv, jsonl.gz and csv.gz; without them, the first three."
+    )
+    rule_verdicts = StorableJSONField(
+        required=False,
+        help_text="true: also write `rule-verdicts`, what the active rule set says of each response.",
     )

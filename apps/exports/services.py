@@ -17,22 +17,25 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.artifacts import adopt_folder, artifact_storage, draft_folder
-from apps.core.errors import Conflict, InvalidInput, NotFound
+from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
 from apps.core.file_replies import StoredFile
 from apps.exports.diff import Diff
 from apps.exports.encodings import ENCODINGS, HashedFile
-from apps.exports.formats import FORMATS
+from apps.exports.formats import FORMATS, KNOWN_FORMATS
 from apps.exports.models import Snapshot
 from apps.exports.rows import Reader
-from apps.exports.selection import encodings_of, formats_of, parse_selection
+from apps.exports.selection import RULES, encodings_of, formats_of, parse_selection
 from apps.exports.writing import LABELS_FILE, Written, needs_labels, write_rows
 from apps.jobs.services import enqueue
 from apps.projects.models import GuidelineVersion, Project
+from apps.signals.models import Scorer
+from apps.signals.services import rules_in_force
 from worker.core.croissant import DescribedFile, describe
 from worker.core.datacard import CardFile, render_card
 
 BASE_FORMAT = "annotations"
 SCHEMA = "tiebreak-snapshot/2"
+FROZEN_RULES = ("version", "sha256", "rules", "not_applicable_is_yes")
 CARD, CROISSANT = "README.md", "croissant.json"
 DOCUMENTS = {CARD: "text/markdown; charset=utf-8", CROISSANT: "application/ld+json", LABELS_FILE: ENCODINGS["jsonl"]}
 CROISSANT_TYPES = {"parquet": "application/x-parquet", "csv": "text/csv", "jsonl": "application/jsonlines"}
@@ -41,6 +44,8 @@ CROISSANT_TYPES = {"parquet": "application/x-parquet", "csv": "text/csv", "jsonl
 def create_snapshot(*, project: Project, body: dict[str, Any], created_by: User | None) -> Snapshot:
     """Freeze the selection in `body` (`apps.exports.selection`) without writing files yet."""
     name, selection = parse_selection(body)
+    if selection.get(RULES):
+        selection[RULES] = _active_rules(project)
     return Snapshot.objects.create(project=project, name=name, selection=selection, created_by=created_by)
 
 
@@ -151,6 +156,15 @@ def software_version() -> str:
     return str(project["project"]["version"])
 
 
+def _active_rules(project: Project) -> dict[str, Any]:
+    """Return which rule set a selection means that asks for what the rules say."""
+    scorer = rules_in_force(project)
+    if scorer is None:
+        detail = _("The project has no active rule set.")
+        raise InvalidInput(_("The snapshot cannot be made like this."), [FieldError(f"/{RULES}", detail)])
+    return {"version": scorer.config["version"], "sha256": scorer.config["sha256"], "scorer": scorer.pk}
+
+
 def _write_files(snapshot: Snapshot, folder: Path, on_rows: Callable[[int], None]) -> dict[str, Any]:
     selection, project = snapshot.selection, snapshot.project
     outermost = not connection.in_atomic_block
@@ -180,7 +194,7 @@ def _manifest(
         "excluded": reader.excluded,
         "left_out": written.left_out,
         "files": written.files,
-        "formats": {name: FORMATS[name].columns for name in formats_of(snapshot.selection)},
+        "formats": {name: KNOWN_FORMATS[name].columns for name in formats_of(snapshot.selection)},
         "figures": written.figures.to_dict(),
         "protocol": {"digest": protocol.digest, "settings": protocol.to_dict()},
         "guidelines": [
@@ -200,6 +214,9 @@ def _manifest(
         },
         "content_hash": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
     }
+    if RULES in snapshot.selection:
+        config = Scorer.objects.get(pk=snapshot.selection[RULES]["scorer"]).config
+        manifest["rule_set"] = {name: config[name] for name in FROZEN_RULES}
     described = _described(snapshot.selection)
     for name, text in ((CARD, _card(manifest, described)), (CROISSANT, _croissant(manifest, described))):
         document = HashedFile(folder / name)
@@ -223,8 +240,8 @@ def _card(manifest: dict[str, Any], paths: dict[str, str]) -> str:
         entry = manifest["files"][name]
         export_format, _slash, file = name.partition("/")
         files.append(CardFile(export_format, file.partition(".")[0], path, entry["rows"], entry["bytes"]))
-    columns = {file.format: FORMATS[file.format].columns for file in files}
-    summaries = {name: FORMATS[name].summary for name in columns}
+    columns = {file.format: KNOWN_FORMATS[file.format].columns for file in files}
+    summaries = {name: KNOWN_FORMATS[name].summary for name in columns}
     return render_card(manifest=manifest, files=files, columns=columns, summaries=summaries)
 
 
@@ -241,7 +258,7 @@ def _croissant(manifest: dict[str, Any], paths: dict[str, str]) -> str:
         description=f"Human preferences of the project {manifest['project']}.",
         version=f"1.0.0+{manifest['content_hash'][:16]}",
         files=files,
-        columns={file.format: FORMATS[file.format].columns for file in files},
+        columns={file.format: KNOWN_FORMATS[file.format].columns for file in files},
     )
     return json.dumps(described, indent=2, ensure_ascii=False) + "\n"
 
@@ -250,16 +267,18 @@ def _why_missing(snapshot: Snapshot, export_format: str, file: str) -> str:
     if not snapshot.ready:
         return _("The snapshot's files are not written yet.")
     split, _dot, encoding = file.partition(".")
-    known = export_format in FORMATS and split in snapshot.selection["splits"] and encoding in ENCODINGS
+    known = export_format in KNOWN_FORMATS and split in snapshot.selection["splits"] and encoding in ENCODINGS
     if known and snapshot.manifest["schema"] == SCHEMA:
-        missing, field = (
-            (export_format, "formats")
-            if export_format not in formats_of(snapshot.selection)
-            else (encoding, "encodings")
-        )
-        return _('%(name)s was not written: make a snapshot with "%(field)s": ["%(missing)s"].') % {
-            "name": f"{export_format}/{file}",
-            "field": field,
-            "missing": missing,
-        }
+        name = f"{export_format}/{file}"
+        if export_format in formats_of(snapshot.selection):
+            wanted = {"field": "encodings", "missing": encoding}
+        elif export_format in FORMATS:
+            wanted = {"field": "formats", "missing": export_format}
+        else:
+            return _('%(name)s was not written: make a snapshot with "%(field)s": true.') % {
+                "name": name,
+                "field": RULES,
+            }
+        message = _('%(name)s was not written: make a snapshot with "%(field)s": ["%(missing)s"].')
+        return message % {"name": name, **wanted}
     return _("The snapshot has no file %(name)s.") % {"name": f"{export_format}/{file}"}

@@ -25,6 +25,8 @@ class Format:
     summary: str
     needs_labels: bool = False
     """Whether it reads each label, not only what they add up to."""
+    reads: str = "rows"
+    """What it is made from: the `rows` of a chunk, or its `verdicts`."""
 
 
 def agreed(row: Row) -> int:

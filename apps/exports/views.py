@@ -18,7 +18,7 @@ from apps.core.htmx import render_page
 from apps.core.signed_in import signed_in
 from apps.exports import services
 from apps.exports.encodings import ENCODINGS
-from apps.exports.formats import FORMATS
+from apps.exports.formats import KNOWN_FORMATS
 from apps.exports.forms import SnapshotForm
 from apps.exports.models import Snapshot
 from apps.jobs.services import live_queues
@@ -152,7 +152,7 @@ def _formats(manifest: dict[str, Any]) -> list[dict[str, Any]]:
             export_format,
             {
                 "name": export_format,
-                "summary": _(FORMATS[export_format].summary) if export_format in FORMATS else "",
+                "summary": _(KNOWN_FORMATS[export_format].summary) if export_format in KNOWN_FORMATS else "",
                 "splits": {},
                 "left_out": manifest["left_out"].get(export_format, {}),
             },
@@ -161,5 +161,7 @@ def _formats(manifest: dict[str, Any]) -> list[dict[str, Any]]:
         row["files"].append({"name": file, "encoding": encoding, **entry})
     return [
         {**formats[name], "splits": list(formats[name]["splits"].values())}
-        for name in sorted(formats, key=lambda name: (list(FORMATS).index(name) if name in FORMATS else -1, name))
+        for name in sorted(
+            formats, key=lambda name: (list(KNOWN_FORMATS).index(name) if name in KNOWN_FORMATS else -1, name)
+        )
     ]

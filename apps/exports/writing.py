@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.exports.encodings import GZIPPED, WRITERS, Csv, HashedFile, JsonLines, Parquet, dump_line, gzip_file
-from apps.exports.formats import FORMATS
+from apps.exports.formats import KNOWN_FORMATS
 from apps.exports.rows import Chunk
 from apps.exports.selection import encodings_of, formats_of
 from apps.exports.shapes import Format, LeftOut
@@ -34,7 +34,7 @@ class Written:
 
 def needs_labels(selection: dict[str, Any]) -> bool:
     """Say whether a chosen format reads each label."""
-    return any(FORMATS[name].needs_labels for name in formats_of(selection))
+    return any(KNOWN_FORMATS[name].needs_labels for name in formats_of(selection))
 
 
 def write_rows(
@@ -44,7 +44,7 @@ def write_rows(
     written = Written()
     with _rare_collections(), ExitStack() as stack:
         formats = [
-            _FormatFiles(name, FORMATS[name], list(selection["splits"]), encodings_of(selection), folder, stack)
+            _FormatFiles(name, KNOWN_FORMATS[name], list(selection["splits"]), encodings_of(selection), folder, stack)
             for name in formats_of(selection)
         ]
         labels = HashedFile(folder / LABELS_FILE)
@@ -87,6 +87,7 @@ class _FormatFiles:
         self, name: str, export_format: Format, splits: list[str], encodings: list[str], folder: Path, stack: ExitStack
     ) -> None:
         self.name, self._convert, self._encodings = name, export_format.convert, encodings
+        self._reads = export_format.reads
         self.left_out: Counter[str] = Counter()
         self._rows: Counter[str] = Counter(dict.fromkeys(splits, 0))
         self._folder = folder / name
@@ -105,7 +106,7 @@ class _FormatFiles:
         by_split: dict[str, list[dict[str, Any]]] = {split: [] for split in self._writers}
         characters = dict.fromkeys(by_split, 0)
         convert = self._convert
-        for row, length in zip(chunk.rows, chunk.characters, strict=True):
+        for row, length in zip(getattr(chunk, self._reads), chunk.characters, strict=True):
             split = row["split"]
             try:
                 by_split[split] += convert(row)

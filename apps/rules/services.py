@@ -18,6 +18,7 @@ from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Consensus
 from apps.projects.models import Project
 from apps.projects.services import record
+from apps.prompts.models import json_hash
 from apps.quality.services import expect_sides
 from apps.rules.labeled import LabeledPair, labeled_pairs
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet
@@ -194,7 +195,7 @@ def activate(*, rule_set: RuleSet, actor: User | None) -> Job:
             project=project,
             name=f"Rule set {rule_set.version}",
             kind=Scorer.Kind.RULE_SET,
-            config={"rule_set": rule_set.pk, "version": rule_set.version},
+            config={"rule_set": rule_set.pk, "version": rule_set.version, **frozen_rules(rule_set)},
         )
     Scorer.objects.filter(project=project, kind=Scorer.Kind.RULE_SET).update(keeps_up=False)
     Scorer.objects.filter(pk=rule_set.scorer.pk).update(keeps_up=True)
@@ -203,6 +204,16 @@ def activate(*, rule_set: RuleSet, actor: User | None) -> Job:
     record(project=project, actor=actor, verb="activated a rule set", version=rule_set.version)
     start_measuring(rule_set=rule_set, created_by=actor)
     return run_scorer(scorer=rule_set.scorer, created_by=actor)
+
+
+def frozen_rules(rule_set: RuleSet) -> dict[str, Any]:
+    """Return the kept rules of a set and what hashes them, for whoever reads scores without the set."""
+    kept = rule_set.rules.filter(state=Rule.State.KEPT).order_by("number")
+    frozen = {
+        "rules": list(kept.values("number", "kind", "text", "weight")),
+        "not_applicable_is_yes": bool(rule_set.options.get("not_applicable_is_yes", False)),
+    }
+    return {**frozen, "sha256": json_hash(frozen)}
 
 
 def start_measuring(*, rule_set: RuleSet, created_by: User | None = None) -> Job:

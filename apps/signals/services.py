@@ -263,6 +263,11 @@ UPDATE projects_project AS project SET open_when_ordered = (
 ORDER_CHUNK = 2000
 
 
+def rules_in_force(project: Project) -> Scorer | None:
+    """Return what scores responses by the project's active rule set."""
+    return Scorer.objects.filter(project=project, kind=Scorer.Kind.RULE_SET, keeps_up=True).first()
+
+
 def order_queue(*, project: Project) -> None:
     """Write the priority of every open queue item by the project's acquisition function, or 0 for the order of import.
 
@@ -273,7 +278,7 @@ def order_queue(*, project: Project) -> None:
     for long. How many are open is noted for the propensities of random draws.
     """
     scorer = Scorer.objects.filter(project=project, orders_queue=True).first()
-    rules = Scorer.objects.filter(project=project, kind=Scorer.Kind.RULE_SET, keeps_up=True).first()
+    rules = rules_in_force(project)
     statement = _PRIORITY_BY.get(project.queue_order, _PRIORITY_ZERO) if scorer else _PRIORITY_ZERO
     scorers = {"scorer": scorer.pk if scorer else None, "rules": rules.pk if rules else None}
     values = {"project": project.pk, **scorers, "chunk": ORDER_CHUNK, "after": 0}

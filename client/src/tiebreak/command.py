@@ -72,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--snapshot", metavar="ID", help="take the files of this snapshot instead of making one")
     export.add_argument("--name", help="what a new snapshot is called")
+    export.add_argument(
+        "--rule-verdicts",
+        action="store_true",
+        help="a new snapshot also has the format rule-verdicts: what the active rule set says of each response",
+    )
     _common(export)
     watch = command("watch", _watch, "Watch a job until it has ended.")
     watch.add_argument("job", metavar="JOB")
@@ -142,7 +147,8 @@ def _export(options: argparse.Namespace) -> None:
         snapshot_id = options.snapshot
         if snapshot_id is None:
             name = options.name or f"Export of {datetime.now():%Y-%m-%d %H:%M}"
-            started = client.create_snapshot(options.project, name)
+            asked = {"rule_verdicts": True} if options.rule_verdicts else {}
+            started = client.create_snapshot(options.project, name, **asked)
             client.wait(started, progress=_shown(options))
             snapshot_id = str(started.id)
         snapshot = client.snapshot(snapshot_id)

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from apps.core.errors import AppError
 from apps.exports.encodings import ENCODINGS
-from apps.exports.formats import FORMATS
-from apps.exports.services import create_snapshot, export_folder, write_snapshot
+from apps.exports.formats import FORMATS, KNOWN_FORMATS, RULE_VERDICTS
+from apps.exports.services import BASE_FORMAT, create_snapshot, export_folder, write_snapshot
 from apps.projects.models import Project
 
 
@@ -20,7 +20,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("project", metavar="PROJECT", help="The project's slug.")
-        parser.add_argument("--format", required=True, choices=sorted(FORMATS), metavar="F", help=", ".join(FORMATS))
+        parser.add_argument(
+            "--format", required=True, choices=sorted(KNOWN_FORMATS), metavar="F", help=", ".join(KNOWN_FORMATS)
+        )
         parser.add_argument("--output", required=True, type=Path, metavar="DIR")
         parser.add_argument("--encoding", default="jsonl", choices=list(ENCODINGS))
 
@@ -31,8 +33,9 @@ class Command(BaseCommand):
         folder, export_format, encoding = options["output"], options["format"], options["encoding"]
         body = {
             "name": f"Export of {timezone.now():%Y-%m-%d %H:%M}",
-            "formats": [export_format],
+            "formats": [export_format if export_format in FORMATS else BASE_FORMAT],
             "encodings": [encoding],
+            "rule_verdicts": export_format == RULE_VERDICTS,
         }
         try:
             folder.mkdir(parents=True, exist_ok=True)
