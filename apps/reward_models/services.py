@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.artifacts import local_folder, store_folder
-from apps.core.errors import AppError, Conflict, FieldError, InvalidInput, NotFound
+from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
 from apps.exports.models import Snapshot
 from apps.exports.selection import encodings_of, formats_of
 from apps.exports.services import BASE_FORMAT, create_snapshot, read_rows, software_version
@@ -25,7 +25,7 @@ from apps.labeling.models import Consensus
 from apps.projects.models import Project
 from apps.projects.services import invalid, record
 from apps.reward_models.evaluations import TRAIN, VALIDATION, add_evaluation
-from apps.reward_models.models import Evaluation, RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.models import MAX_HOURS, Evaluation, RetrainPolicy, RewardModel, TrainingRun
 from apps.reward_models.promotion import decide, make_current, note_verdict
 from apps.signals.models import Scorer
 from apps.webhooks.events import MODEL_REGISTERED
@@ -243,19 +243,18 @@ def model_folder(model: RewardModel) -> Path:
 def check_retrain_policies() -> list[TrainingRun]:
     """Start the trainings whose time or number of new labels has come; a project that cannot train yet waits.
 
-    A policy whose recipe is refused does not stop the others; what was refused is raised at the end.
+    A policy that fails, for whatever reason, does not stop the others; what failed is raised at the end.
     """
-    started, refused = [], []
+    started: list[TrainingRun] = []
+    failed: list[Exception] = []
     for policy in RetrainPolicy.objects.select_related("project").exclude(every_labels=None, every_hours=None):
-        trigger = _due(policy)
-        if trigger is None:
-            continue
         try:
-            started.append(start_training(project=policy.project, trigger=trigger))
-        except AppError as error:
-            refused.append(error)
-    if refused:
-        raise ExceptionGroup("Some retrain policies could not start a training.", refused)
+            if (trigger := _due(policy)) is not None:
+                started.append(start_training(project=policy.project, trigger=trigger))
+        except Exception as error:  # noqa: BLE001 raised below, when every project had its turn
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup("Some retrain policies could not start a training.", failed)
     return started
 
 
@@ -315,7 +314,7 @@ def _due(policy: RetrainPolicy) -> str | None:
     if policy.every_labels and new_labels >= policy.every_labels:
         return TrainingRun.Trigger.LABELS
     since = last.created_at if last else project.created_at
-    if policy.every_hours and timezone.now() - since >= timedelta(hours=policy.every_hours):
+    if policy.every_hours and timezone.now() - since >= timedelta(hours=min(policy.every_hours, MAX_HOURS)):
         return TrainingRun.Trigger.TIME
     return None
 
