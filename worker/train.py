@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from worker.core.backbone import Backbone, BackboneError, open_backbone
+from worker.core.backbone_sources import ANYWHERE, Sources
 from worker.core.evaluation import evaluate_rewards
 from worker.core.features import FeatureCache, cached_features
 from worker.core.files import write_bytes, write_json
@@ -57,7 +58,7 @@ class Settings:
     """What a run needs beside its recipe: the feature cache, the snapshot's hash, and where to start.
 
     `left_out` says how many comparisons of each split the files lack, by reason; `checkpoint_seconds` how much time
-    lies between two checkpoints of a backbone.
+    lies between two checkpoints of a backbone; `sources` where backbones may come from.
     """
 
     feature_cache: Path
@@ -66,6 +67,7 @@ class Settings:
     initial_model: Path | None = None
     left_out: LeftOut = field(default_factory=dict)
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    sources: Sources = ANYWHERE
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Settings":
@@ -80,7 +82,8 @@ class Settings:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
             raise TrainingError(f"settings.json: checkpoint_seconds must be at least 0, not {seconds!r}.")
         start = Path(initial) if initial else None
-        return cls(Path(cache), snapshot, threads, start, values.get("left_out") or {}, float(seconds))
+        sources = Sources.from_dict(values.get("backbones") or {})
+        return cls(Path(cache), snapshot, threads, start, values.get("left_out") or {}, float(seconds), sources)
 
 
 class Stop:
@@ -169,7 +172,7 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
 
         with joined() as world:
             run = Run(folder, settings.snapshot, labeled, validation, world, resume, settings.checkpoint_seconds,
-                      report, lambda: stop.requested)  # fmt: skip
+                      report, lambda: stop.requested, settings.sources)  # fmt: skip
             trained = train_backbone(run, recipe, settings.initial_model)
         if trained is None:
             return
@@ -178,7 +181,7 @@ def train_run(folder: Path, resume: bool, stop: Stop) -> None:
         judged = judged[:JUDGED_AFTER_TUNING]
         features = _features_anew(backbone, recipe, [*judged, *validation], stop)
     else:
-        backbone = open_backbone(recipe)
+        backbone = open_backbone(recipe, settings.sources)
         check_architecture(backbone)
         initial = _initial_head(settings, backbone)
         features = _features(backbone, settings, recipe, [*labeled, *validation], stop)

@@ -30,6 +30,7 @@ from apps.reward_models.promotion import decide, make_current, note_verdict
 from apps.signals.models import Scorer
 from apps.webhooks.events import MODEL_REGISTERED
 from apps.webhooks.services import emit
+from worker.core.backbone_sources import Sources
 from worker.core.consensus import Status
 from worker.core.files import write_json
 from worker.core.training.recipe import REGRESSION_FIRST, SCRATCH, Recipe, parent_of
@@ -108,13 +109,23 @@ def start_training(
 def parse_recipe(project: Project, body: dict[str, Any]) -> Recipe:
     """Return the project's recipe with the changes in `body`; raise InvalidInput naming the field."""
     policy = RetrainPolicy.objects.filter(project=project).first()
+    return _checked_recipe(project, {**(policy.recipe if policy else {}), **body})
+
+
+def _checked_recipe(project: Project, values: dict[str, Any]) -> Recipe:
     try:
-        recipe = Recipe.from_dict({**(policy.recipe if policy else {}), **body})
+        recipe = Recipe.from_dict(values)
+        backbone_sources().check(recipe.backbone)
     except (TypeError, ValueError) as error:
         raise InvalidInput(_("The recipe is not valid."), [FieldError("/recipe", str(error))]) from error
     if recipe.parent is not None:
         _model_of(project, recipe.parent)
     return recipe
+
+
+def backbone_sources() -> Sources:
+    """Return where backbones may come from: whoever writes a recipe must not reach other files of a gpu worker."""
+    return Sources(folder=settings.BACKBONES_DIR, owners=tuple(settings.HUB_OWNERS))
 
 
 def write_run_folder(*, run: TrainingRun, folder: Path) -> int:
@@ -134,6 +145,7 @@ def write_inputs(*, project: Project, recipe: dict[str, Any], snapshot: Snapshot
         "snapshot": snapshot.content_hash,
         "threads": None,
         "initial_model": start,
+        "backbones": backbone_sources().to_dict(),
         "left_out": {split: dict(left_out) for split, (_count, left_out) in written.items()},
     }
     write_json(folder / "settings.json", run_settings)
@@ -273,12 +285,7 @@ def save_policy(
     max_domain_loss: float | None = None,
 ) -> RetrainPolicy:
     """Store when the project retrains, with which recipe, and what promotes; raise InvalidInput naming the field."""
-    try:
-        checked = Recipe.from_dict(recipe)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(_("The recipe is not valid."), [FieldError("/recipe", str(error))]) from error
-    if checked.parent is not None:
-        _model_of(project, checked.parent)
+    _checked_recipe(project, recipe)
     policy = RetrainPolicy(
         project=project,
         every_labels=every_labels,

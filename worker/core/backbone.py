@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.core.backbone_sources import ANYWHERE, RULE, Sources
 from worker.core.conversation import content_hash
 from worker.core.packing import Tokens, batches_of_groups, row_of
 from worker.core.training.recipe import EMBEDDED, Recipe
@@ -169,9 +170,9 @@ class Backbone:
         return result
 
 
-def open_backbone(recipe: Recipe) -> Backbone:
+def open_backbone(recipe: Recipe, sources: Sources = ANYWHERE) -> Backbone:
     """Find the recipe's backbone on disk without loading its weights. Raises BackboneError."""
-    folder = embedded_folder() if recipe.backbone == EMBEDDED else model_folder(recipe.backbone)
+    folder = embedded_folder() if recipe.backbone == EMBEDDED else model_folder(recipe.backbone, sources)
     limit = _position_limit(folder)
     if limit is not None and recipe.max_tokens > limit:
         raise BackboneError(f"max_tokens is {recipe.max_tokens}, but the backbone reads at most {limit} tokens.")
@@ -215,10 +216,12 @@ def checked_embedded_folder(folder: Path) -> Path:
     return folder
 
 
-def model_folder(name: str) -> Path:
-    """Return the folder of a Hugging Face model: itself when it is one, else a download."""
-    folder = Path(name)
-    if not folder.is_dir():
+def model_folder(name: str, sources: Sources = ANYWHERE) -> Path:
+    """Return the folder of a Hugging Face model: one that may be used, else a download. Raises BackboneError."""
+    folder = sources.find(name)
+    if folder is None and sources.folder is not None and not sources.may_fetch(name):
+        raise BackboneError(f"backbone: {RULE}; {name!r} is none of them.")
+    if folder is None:
         from huggingface_hub import snapshot_download  # costs a second to import, and most runs never need it
 
         try:
@@ -230,9 +233,11 @@ def model_folder(name: str) -> Path:
                 f"The backbone {name!r} is neither a folder nor a model that can be fetched: {error}"
             ) from error
     if not (folder / "config.json").is_file():
-        raise BackboneError(f"{folder} has no config.json, so it is not a Hugging Face model.")
+        raise BackboneError(f"The backbone {name!r} has no config.json, so it is not a Hugging Face model.")
     if not any(folder.glob("*.safetensors")):
-        raise BackboneError(f"{folder} has no .safetensors file; other weight formats can run code and are not loaded.")
+        raise BackboneError(
+            f"The backbone {name!r} has no .safetensors file; other weight formats can run code and are not loaded."
+        )
     return folder
 
 
