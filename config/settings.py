@@ -202,6 +202,10 @@ TRAINING_TORCHRUN = env.str("TRAINING_TORCHRUN", "").split()
 """Arguments of torchrun where several machines train one model, such as --nnodes=2 (docs/recipes.md)."""
 BENCHMARKS_DIR = Path(env.str("BENCHMARKS_DIR", str(VAR_DIR / "benchmarks"))).resolve()
 """Where gpu workers find benchmark files that are named by their path; nothing outside of it can be named."""
+BACKBONES_DIR = Path(env.str("BACKBONES_DIR", str(VAR_DIR / "backbones"))).resolve()
+"""Where gpu workers find the backbones that recipes name by folder; nothing outside of it can be named."""
+HUB_OWNERS = env.list("HUB_OWNERS", default=[])
+"""Owners on the hub whose models recipes may name as backbones; none named: any."""
 FILES_ACCEL_PREFIX = env.str("FILES_ACCEL_PREFIX", "")
 """Internal address under which nginx serves the folder of artifacts, and sends downloads itself (X-Accel-Redirect)."""
 FILES_REDIRECT = env.bool("FILES_REDIRECT", False)

@@ -158,7 +158,7 @@ class Made:
 
 def _headed(folder: Path, inputs: Inputs, resume: bool, stop: Stop) -> Made:
     """Train a head on the features of a frozen backbone."""
-    backbone = open_backbone(inputs.recipe)
+    backbone = open_backbone(inputs.recipe, inputs.settings.sources)
     check_architecture(backbone)
     initial = head_to_start_from(inputs.settings.initial_model, backbone)
     features = features_from_cache(backbone, inputs, report, stop.check)
@@ -177,7 +177,7 @@ def _tuned(folder: Path, inputs: Inputs, resume: bool, stop: Stop) -> Made | Non
     recipe, settings = inputs.recipe, inputs.settings
     with joined() as world:
         run = Run(folder, settings.snapshot, inputs.labeled, inputs.validation, world, resume,
-                  settings.checkpoint_seconds, report, lambda: stop.requested)  # fmt: skip
+                  settings.checkpoint_seconds, report, lambda: stop.requested, settings.sources)  # fmt: skip
         trained = train_backbone(run, recipe, settings.initial_model)
     if trained is None:
         return None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from worker.core.backbone import Backbone, open_backbone, tokenise
+from worker.core.backbone_sources import ANYWHERE, Sources
 from worker.core.packing import Tokens
 from worker.core.pairs import Pair
 from worker.core.scoring import Scorer
@@ -37,6 +38,7 @@ class Run:
     checkpoint_seconds: float
     report: Report
     should_stop: Callable[[], bool]
+    sources: Sources = ANYWHERE
 
 
 def train_backbone(run: Run, recipe: Recipe, initial_model: Path | None) -> tuple[Tuned, dict[str, Any]] | None:
@@ -74,7 +76,7 @@ def check_precision(recipe: Recipe, world: World) -> None:
 def _stage(
     run: Run, recipe: Recipe, initial_model: Path | None, checkpoint: str, said: dict[str, Any]
 ) -> tuple[Tuned, dict[str, Any]] | None:
-    backbone, initial = _start(recipe, initial_model)
+    backbone, initial = _start(recipe, initial_model, run.sources)
     check_architecture(backbone)
     pairs, _ = pairs_to_learn(recipe, run.labeled)
     tokens, kept, overlong = _tokenised(backbone, pairs, recipe.overlong)
@@ -125,10 +127,10 @@ def _trained(
     )
 
 
-def _start(recipe: Recipe, initial_model: Path | None) -> tuple[Backbone, Head | None]:
+def _start(recipe: Recipe, initial_model: Path | None, sources: Sources) -> tuple[Backbone, Head | None]:
     """Return the backbone and head to start from: those of a version, weights and all, or the recipe's backbone."""
     if initial_model is None:
-        return open_backbone(recipe), None
+        return open_backbone(recipe, sources), None
     scorer = Scorer.load(initial_model)
     for name, attribute in (("backbone", "backbone"), ("pooling", "pooling"), ("layers", "layers_read")):
         mine, theirs = getattr(recipe, attribute), getattr(scorer.recipe, attribute)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker.core.backbone_sources import ANYWHERE, Sources
 from worker.core.pairs import Pair, decided, prompts_in_both, read_pairs
 from worker.core.training.objective import TrainingError, labels_of, outputs_of, pairs_to_learn
 from worker.core.training.recipe import Recipe
@@ -20,7 +21,7 @@ class Settings:
     """What a run needs beside its recipe: the feature cache, the snapshot's hash, and where to start.
 
     `left_out` says how many comparisons of each split the files lack, by reason; `checkpoint_seconds` how much time
-    lies between two checkpoints of a backbone.
+    lies between two checkpoints of a backbone; `sources` where backbones may come from.
     """
 
     feature_cache: Path
@@ -29,6 +30,7 @@ class Settings:
     initial_model: Path | None = None
     left_out: LeftOut = field(default_factory=dict)
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    sources: Sources = ANYWHERE
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Settings":
@@ -43,7 +45,8 @@ class Settings:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
             raise TrainingError(f"settings.json: checkpoint_seconds must be at least 0, not {seconds!r}.")
         start = Path(initial) if initial else None
-        return cls(Path(cache), snapshot, threads, start, values.get("left_out") or {}, float(seconds))
+        sources = Sources.from_dict(values.get("backbones") or {})
+        return cls(Path(cache), snapshot, threads, start, values.get("left_out") or {}, float(seconds), sources)
 
 
 @dataclass(frozen=True)

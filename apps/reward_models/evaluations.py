@@ -25,7 +25,7 @@ from apps.projects.access import is_id
 from apps.projects.models import Project
 from apps.prompts.models import Comparison
 from apps.reward_models.models import Evaluation, RewardModel
-from worker.core.conversation import prompt_text
+from worker.core.conversation import prompt_of
 from worker.core.reward_benchmarks import BENCHMARKS
 from worker.core.scorecard import HeldOutPair
 from worker.core.splits import split_of
@@ -119,7 +119,7 @@ def control_pairs(project: Project) -> list[HeldOutPair]:
         HeldOutPair(
             id=row.external_id,
             prompt_key=row.prompt.content_hash,
-            prompt=prompt_text(row.prompt.messages),
+            prompt=prompt_of(row.prompt.messages),
             response_1=row.response_1.text,
             response_2=row.response_2.text,
             preference=row.gold or 0,

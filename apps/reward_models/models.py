@@ -14,6 +14,8 @@ from apps.jobs.models import Job
 from apps.projects.models import Project
 from apps.signals.models import Scorer
 
+MAX_LABELS, MAX_HOURS = 1_000_000, 8760.0  # a year
+
 
 class RewardModelQuerySet(models.QuerySet["RewardModel"]):
     """Ways to pick versions."""
@@ -187,11 +189,14 @@ class RetrainPolicy(models.Model):
     every_labels = models.PositiveIntegerField(
         null=True,
         blank=True,
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_LABELS)],
         help_text=_("New consensus labels that start a training."),
     )
     every_hours = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0.01)], help_text=_("Hours after which a training starts.")
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.01), MaxValueValidator(MAX_HOURS)],
+        help_text=_("Hours after which a training starts."),
     )
     promotion = models.CharField(max_length=10, choices=Promotion.choices, default=Promotion.BETTER)
     min_gain = models.FloatField(

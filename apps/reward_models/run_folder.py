@@ -12,7 +12,7 @@ from apps.exports.services import read_rows
 from apps.projects.models import Project
 from apps.reward_models.evaluations import TRAIN, VALIDATION
 from apps.reward_models.models import TrainingRun
-from apps.reward_models.services import model_folder, version_named
+from apps.reward_models.services import backbone_sources, model_folder, version_named
 from worker.core.files import write_json
 from worker.core.training.recipe import parent_of
 
@@ -34,6 +34,7 @@ def write_inputs(*, project: Project, recipe: dict[str, Any], snapshot: Snapshot
         "snapshot": snapshot.content_hash,
         "threads": None,
         "initial_model": start,
+        "backbones": backbone_sources().to_dict(),
         "left_out": {split: dict(left_out) for split, (_count, left_out) in written.items()},
     }
     write_json(folder / "settings.json", run_settings)

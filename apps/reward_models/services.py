@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Max
@@ -12,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.artifacts import local_folder, store_folder
-from apps.core.errors import AppError, Conflict, FieldError, InvalidInput, NotFound
+from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
 from apps.exports.models import Snapshot
 from apps.exports.selection import encodings_of, formats_of
 from apps.exports.services import BASE_FORMAT, create_snapshot, software_version
@@ -22,11 +23,12 @@ from apps.labeling.models import Consensus
 from apps.projects.models import Project
 from apps.projects.services import invalid, record
 from apps.reward_models.evaluations import TRAIN, VALIDATION, add_evaluation
-from apps.reward_models.models import Evaluation, RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.models import MAX_HOURS, Evaluation, RetrainPolicy, RewardModel, TrainingRun
 from apps.reward_models.promotion import decide, make_current, note_verdict
 from apps.signals.models import Scorer
 from apps.webhooks.events import MODEL_REGISTERED
 from apps.webhooks.services import emit
+from worker.core.backbone_sources import Sources
 from worker.core.consensus import Status
 from worker.core.training.recipe import REGRESSION_FIRST, SCRATCH, Recipe, parent_of
 
@@ -104,13 +106,23 @@ def start_training(
 def parse_recipe(project: Project, body: dict[str, Any]) -> Recipe:
     """Return the project's recipe with the changes in `body`; raise InvalidInput naming the field."""
     policy = RetrainPolicy.objects.filter(project=project).first()
+    return _checked_recipe(project, {**(policy.recipe if policy else {}), **body})
+
+
+def _checked_recipe(project: Project, values: dict[str, Any]) -> Recipe:
     try:
-        recipe = Recipe.from_dict({**(policy.recipe if policy else {}), **body})
+        recipe = Recipe.from_dict(values)
+        backbone_sources().check(recipe.backbone)
     except (TypeError, ValueError) as error:
         raise InvalidInput(_("The recipe is not valid."), [FieldError("/recipe", str(error))]) from error
     if recipe.parent is not None:
         version_named(project, recipe.parent)
     return recipe
+
+
+def backbone_sources() -> Sources:
+    """Return where backbones may come from: whoever writes a recipe must not reach other files of a gpu worker."""
+    return Sources(folder=settings.BACKBONES_DIR, owners=tuple(settings.HUB_OWNERS))
 
 
 def note_event(*, run: TrainingRun, event: dict[str, Any]) -> None:
@@ -216,19 +228,18 @@ def model_folder(model: RewardModel) -> Path:
 def check_retrain_policies() -> list[TrainingRun]:
     """Start the trainings whose time or number of new labels has come; a project that cannot train yet waits.
 
-    A policy whose recipe is refused does not stop the others; what was refused is raised at the end.
+    A policy that fails, for whatever reason, does not stop the others; what failed is raised at the end.
     """
-    started, refused = [], []
+    started: list[TrainingRun] = []
+    failed: list[Exception] = []
     for policy in RetrainPolicy.objects.select_related("project").exclude(every_labels=None, every_hours=None):
-        trigger = _due(policy)
-        if trigger is None:
-            continue
         try:
-            started.append(start_training(project=policy.project, trigger=trigger))
-        except AppError as error:
-            refused.append(error)
-    if refused:
-        raise ExceptionGroup("Some retrain policies could not start a training.", refused)
+            if (trigger := _due(policy)) is not None:
+                started.append(start_training(project=policy.project, trigger=trigger))
+        except Exception as error:  # noqa: BLE001 raised below, when every project had its turn
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup("Some retrain policies could not start a training.", failed)
     return started
 
 
@@ -247,12 +258,7 @@ def save_policy(
     max_domain_loss: float | None = None,
 ) -> RetrainPolicy:
     """Store when the project retrains, with which recipe, and what promotes; raise InvalidInput naming the field."""
-    try:
-        checked = Recipe.from_dict(recipe)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(_("The recipe is not valid."), [FieldError("/recipe", str(error))]) from error
-    if checked.parent is not None:
-        version_named(project, checked.parent)
+    _checked_recipe(project, recipe)
     policy = RetrainPolicy(
         project=project,
         every_labels=every_labels,
@@ -288,7 +294,7 @@ def _due(policy: RetrainPolicy) -> str | None:
     if policy.every_labels and new_labels >= policy.every_labels:
         return TrainingRun.Trigger.LABELS
     since = last.created_at if last else project.created_at
-    if policy.every_hours and timezone.now() - since >= timedelta(hours=policy.every_hours):
+    if policy.every_hours and timezone.now() - since >= timedelta(hours=min(policy.every_hours, MAX_HOURS)):
         return TrainingRun.Trigger.TIME
     return None
 

@@ -157,5 +157,7 @@ def test_the_policy_is_read_and_changed_field_by_field(project, manager, researc
     policy = RetrainPolicy.objects.get()
     assert (policy.min_gain, policy.min_probability, policy.max_domain_loss) == (0.01, 0.95, 0.05)
     assert pointers(api.call("PATCH", path, {"min_probability": 2})) == ["/min_probability"]
+    for field, value in (("every_hours", 1e308), ("every_hours", 10**400), ("every_labels", 10**7)):
+        assert pointers(api.call("PATCH", path, {field: value})) == [f"/{field}"]
     assert pointers(api.call("PATCH", path, {"colour": "red"})) == ["/colour"]
     assert pointers(api.call("PATCH", path, {"recipe": {"epochs": "many"}})) == ["/recipe"]

@@ -1,11 +1,13 @@
 """Bodies as other people's clients send them become inputs, and rewards become the replies that those clients read."""
 
 import base64
+import json
 import struct
 
 import pytest
 
 from worker.core.chat_markup import split_text
+from worker.core.conversation import prompt_of
 from worker.core.dialect_bodies import DialectError, Rewarded, read_items
 from worker.core.dialects import DIALECTS
 from worker.core.reward_inputs import MAX_INPUTS, MAX_TEXT_CHARS, Ids, InputError, Pair, Text, from_wire, to_wire
@@ -107,7 +109,9 @@ def test_nemo_gym():
         "task": 3,
     }
     inputs, reply = answered("verify", body, 0.5)
-    assert inputs == [Pair("System: Be brief.\n\nUser: Why?", "Because.")]
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    assert inputs == [Pair(prompt_of(turns), "Because.")]
+    assert [from_wire(json.loads(json.dumps(to_wire(item))), 0) for item in inputs] == inputs
     assert reply == {**body, "reward": 0.5}
     unfinished = {**body, "response": {"output": [thought]}}
     assert answered("verify", unfinished, 0.5)[0][0].response == ""

@@ -15,6 +15,7 @@ HEAVY = {"torch", "transformers", "safetensors", "tokenizers", "sentence_transfo
     [
         "worker.core.conversation",
         "worker.core.training.recipe",
+        "worker.core.backbone_sources",
         "worker.core.metrics",
         "worker.core.promotion",
         "worker.core.reward_benchmarks",

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from worker.core.training.recipe import Recipe
+from worker.core.training.recipe import FLIP_AWARE, Recipe
+from worker.core.training.search import combinations, default_grid
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,19 @@ from worker.core.training.recipe import Recipe
         ("first_epochs", 3, "first_epochs: only a run with initialisation"),
         ("strength_map", {1: 1, 2: 2}, "strength_map: must map each of 1, 2 and 3"),
         ("strength_map", {1: 1, 2: 2, 3: -1}, r"strength_map\[3\]: must be at least 0"),
+        ("strength_map", {1: 1, 2: 2, 3: 10**400}, r"strength_map\[3\]: must be a finite number, not 10000"),
+        ("strength_map", {1: 1, 2: 2, 3: 1e9}, r"strength_map\[3\]: at most 1000"),
+        ("strength_map", {1: 0, 2: 0, 3: 0}, "strength_map: with 0 for every strength"),
+        ("learning_rate", 10**400, "learning_rate: must be a finite number, not 10000"),
+        ("learning_rate", 1e300, "learning_rate: at most 10, not 1e"),
+        ("weight_decay", 10**400, "weight_decay: must be a finite number"),
+        ("weight_decay", 1e9, r"weight_decay: at most 1e\+06"),
+        ("extrapolation", 1e300, "extrapolation: at most 10"),
+        ("clip_norm", 10**400, "clip_norm: must be a finite number"),
+        ("seed", 2**70, "seed: at most 4294967295"),
+        ("epochs", 10**15, "epochs: at most 10000"),
+        ("batch_pairs", 10**400, "batch_pairs: at most 1000000, not 10000"),
+        ("layers", 10**9, "layers: at most 10000"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused(field: str, value: Any, sentence: str) -> None:
@@ -68,6 +82,24 @@ def test_what_is_left_out_depends_on_the_tuning() -> None:
     lora = Recipe.from_dict({"tuning": "lora", "epochs": 7})
     assert (lora.learning_rate, lora.epochs, lora.weight_decay) == (2e-4, 7, 0.0)
     assert Recipe.from_dict(lora.to_dict()) == lora
+
+
+def test_objectives_that_know_of_flips_need_their_rate_and_the_unbounded_one_a_decay() -> None:
+    for objective in FLIP_AWARE:
+        with pytest.raises(ValueError, match=f"flip_rate: {objective} needs to know one"):
+            Recipe(objective=objective)
+        assert Recipe(objective=objective, flip_rate=0.1).weight_decay > 0
+    robust = {"objective": "robust_bradley_terry", "flip_rate": 0.1}
+    with pytest.raises(ValueError, match="weight_decay: robust_bradley_terry falls without bound"):
+        Recipe.from_dict({**robust, "tuning": "full"})
+    assert Recipe.from_dict({**robust, "tuning": "full", "weight_decay": 0.1}).flip_rate == 0.1
+
+
+def test_the_default_grid_stays_within_the_bounds() -> None:
+    recipe = Recipe(learning_rate=10, weight_decay=0)
+    grid = default_grid(recipe)
+    assert grid == {"learning_rate": [10 / 3, 10], "weight_decay": [0]}
+    assert len(combinations(recipe, grid)) == 2
 
 
 def test_unknown_fields_are_named() -> None:

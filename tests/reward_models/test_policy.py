@@ -120,6 +120,24 @@ def test_a_policy_whose_recipe_is_refused_does_not_stop_the_others(project):
     assert TrainingRun.objects.get().project == project
 
 
+def test_a_period_beyond_all_bounds_stops_no_project(project):
+    for each in (ProjectFactory(), project):
+        settle_labels(each, 8)
+        RetrainPolicy.objects.create(project=each, every_hours=1e308 if each != project else None, every_labels=1)
+    RetrainPolicy.objects.exclude(project=project).update(every_labels=None)
+    assert [run.project for run in check_retrain_policies()] == [project]
+
+
+def test_a_policy_that_fails_unexpectedly_stops_no_project(project):
+    for each in (ProjectFactory(), project):
+        settle_labels(each, 8)
+        RetrainPolicy.objects.create(project=each, every_labels=1)
+    RetrainPolicy.objects.exclude(project=project).update(recipe=[1])  # no object: not an AppError
+    with pytest.raises(ExceptionGroup):
+        check_retrain_policies()
+    assert [run.project for run in TrainingRun.objects.all()] == [project]
+
+
 def judged(difference, probability=0.9, lost=()):
     """The result of an evaluation that found this difference in every domain."""
     figures = {"candidate_accuracy": 0.7 + difference, "current_accuracy": 0.7, "n": 40, "prompts": 40}

@@ -100,11 +100,13 @@ def test_training_gets_votes_and_ties_and_counts_what_has_no_preference(tmp_path
 def test_a_search_goes_on_where_a_killed_worker_stopped_and_its_find_is_trained(
     tmp_path,
     encoder_folder,  # noqa: F811
+    settings,
 ):
+    settings.BACKBONES_DIR = encoder_folder.parent
     project = labeled(rows(), tmp_path)
     search = start_search(
         project=project,
-        recipe={"backbone": str(encoder_folder), "max_tokens": 64},
+        recipe={"backbone": encoder_folder.name, "max_tokens": 64},
         grid={"learning_rate": [1e-6, 0.03], "epochs": [2]},
     )
     assert start_search(project=project).pk == search.pk  # a button pressed twice

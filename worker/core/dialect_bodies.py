@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.core.conversation import prompt_text
+from worker.core.conversation import encodable, prompt_of
 from worker.core.reward_inputs import (
     MAX_CHARS,
     MAX_INPUTS,
@@ -16,7 +16,6 @@ from worker.core.reward_inputs import (
     InputError,
     Pair,
     checked,
-    encodable,
 )
 from worker.core.shaping import sigmoid
 
@@ -102,7 +101,7 @@ class Inputs:
     def answer(self, prompt: Messages, response: str, place: str) -> None:
         """Add a response to a conversation that ends with a turn of the user."""
         try:
-            self.add(Pair(prompt_text(prompt), response), place, prompt)
+            self.add(Pair(prompt_of(prompt), response), place, prompt)
         except DialectError:
             raise
         except ValueError as error:

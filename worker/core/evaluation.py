@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core.conversation import prompt_text
+from worker.core.conversation import prompt_of
 from worker.core.features import FeatureCache, OnProgress
 from worker.core.metrics import evaluate_pairs
 from worker.core.pairs import Pair
@@ -98,7 +98,7 @@ def held_out_pair(row: Mapping[str, Any]) -> HeldOutPair | None:
     return HeldOutPair(
         id=row["external_id"],
         prompt_key=row["prompt_hash"],
-        prompt=prompt_text(row["messages"]),
+        prompt=prompt_of(row["messages"]),
         response_1=row["responses"][0]["text"],
         response_2=row["responses"][1]["text"],
         preference=preference,

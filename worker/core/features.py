@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 import numpy as np
 
 from worker.core.backbone import Backbone, Features, Texts
-from worker.core.conversation import content_hash
+from worker.core.conversation import ChatPrompt, content_hash
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,13 @@ Result = TypeVar("Result")
 OnProgress = Callable[[int, int, int, int], None]
 
 
-def feature_key(revision: str, prompt: str, response: str) -> str:
-    """Return the key of a vector: what it was computed from and by what."""
+def feature_key(revision: str, prompt: str, response: str, *, turns: bool = False) -> str:
+    """Return the key of a vector: what it was computed from and by what.
+
+    The turns of a prompt count where decoders read them; a prompt that is one text has the same key for everyone.
+    """
+    if isinstance(prompt, ChatPrompt) and turns:
+        return content_hash(revision, *(part for turn in prompt.turns for part in turn), response)
     return content_hash(revision, prompt, response)
 
 
@@ -138,7 +143,8 @@ def cached_features(
     Equal pairs count once. Each batch is stored as soon as it is computed, so a killed run loses one batch.
     With everything cached the backbone's weights are never loaded.
     """
-    keys = [feature_key(backbone.revision, prompt, response) for prompt, response in pairs]
+    turns = backbone.pooling == "last"
+    keys = [feature_key(backbone.revision, prompt, response, turns=turns) for prompt, response in pairs]
     texts = dict(zip(keys, pairs, strict=True))
     found = cache.get_many(list(texts))
     missing = [key for key in texts if key not in found]

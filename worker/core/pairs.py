@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker.core.conversation import prompt_text
+from worker.core.conversation import prompt_of
 
 PREFERENCES = (-3, -2, -1, 0, 1, 2, 3)
 ROWS_NAMED = 5
@@ -99,7 +99,7 @@ def _pair(row: Any, where: str) -> Pair:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise PairsError(f"{where}: messages must be a list of objects with role and content.")
     try:
-        prompt = prompt_text(messages)
+        prompt = prompt_of(messages)
     except ValueError as error:
         raise PairsError(f"{where}: {error}") from error
     return Pair(

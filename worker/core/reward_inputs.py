@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker.core.conversation import ChatPrompt, encodable, prompt_of
+
 MAX_INPUTS = 1024
 MAX_TEXT_CHARS = 200_000
 MAX_CHARS = 8_000_000
@@ -26,7 +28,7 @@ class InputError(ValueError):
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt and the response to it, put together as in training."""
+    """A prompt, as `conversation.prompt_of` makes it, and the response to it, put together as in training."""
 
     prompt: str
     response: str
@@ -56,6 +58,8 @@ Input = Pair | Text | Ids
 def to_wire(item: Input) -> dict[str, Any]:
     """Return an input as JSON."""
     match item:
+        case Pair(ChatPrompt() as prompt, response):
+            return {"turns": prompt.turns, "response": response}
         case Pair():
             return {"prompt": item.prompt, "response": item.response}
         case Text():
@@ -70,11 +74,20 @@ def from_wire(value: Any, place: int) -> Input:
         names = set(value)
         if names == {"prompt", "response"}:
             return checked(Pair(value["prompt"], value["response"]), place)
+        if names == {"turns", "response"}:
+            return checked(Pair(_prompt_of_turns(value["turns"], place), value["response"]), place)
         if names == {"text", "prompt"}:
             return checked(Text(value["text"], value["prompt"]), place)
         if names == {"ids"} and isinstance(value["ids"], list):
             return checked(Ids(tuple(value["ids"])), place)
     raise InputError(place, "Expected a prompt with a response, a text, or token ids.")
+
+
+def _prompt_of_turns(value: Any, place: int) -> str:
+    try:
+        return prompt_of([{"role": role, "content": content} for role, content in value])
+    except (TypeError, ValueError) as error:
+        raise InputError(place, "Expected turns of a prompt.") from error
 
 
 def checked(item: Input, place: int) -> Input:
@@ -91,11 +104,6 @@ def checked(item: Input, place: int) -> Input:
     if max(map(len, texts)) > MAX_TEXT_CHARS:
         raise InputError(place, f"A text has at most {MAX_TEXT_CHARS} characters.")
     return type(item)(*map(encodable, texts))
-
-
-def encodable(text: str) -> str:
-    """Replace lone surrogates, which JSON can carry and no tokenizer accepts."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def size_of(item: Input) -> int:

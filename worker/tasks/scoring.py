@@ -25,7 +25,7 @@ from apps.signals.services import (
     unscored,
     without_spread,
 )
-from worker.core.conversation import prompt_text
+from worker.core.conversation import prompt_of, prompt_text
 from worker.core.lengths import length_of
 from worker.core.rules.figures import score_of
 from worker.core.rules.measuring import measure
@@ -74,7 +74,7 @@ def _by_model(scorer: Scorer) -> Measure:
     model = _resident(scorer.config["folder"], tuple(scorer.config["files"]))
 
     def measured(responses: list[Response]) -> list[Measured]:
-        rewards = model.score([(prompt_text(each.prompt.messages), each.text) for each in responses], feature_cache())
+        rewards = model.score([(prompt_of(each.prompt.messages), each.text) for each in responses], feature_cache())
         return [
             Measured(response.pk, float(reward), input_hash(response))
             for response, reward in zip(responses, rewards, strict=True)
@@ -145,7 +145,7 @@ def _measure_spreads(held: Held, scorer: Scorer) -> None:
     last = 0
     while batch := list(left.filter(pk__gt=last)[: settings.SCORING_BATCH]):
         texts = [
-            (prompt_text(pair.prompt.messages), response.text)
+            (prompt_of(pair.prompt.messages), response.text)
             for pair in batch
             for response in (pair.response_1, pair.response_2)
         ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core.conversation import prompt_text
+from worker.core.conversation import prompt_of
 from worker.core.metrics import bootstrap_by_prompt, interval
 
 MAX_ITEMS = 100_000
@@ -126,7 +126,7 @@ def conversation_of(messages: Any, field: str, where: str) -> str:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise BenchmarkError(f"{where}: {field} must be a list of messages, not {_shown(messages)}.")
     try:
-        return _checked(prompt_text(messages), field, where)
+        return _checked(prompt_of(messages), field, where)
     except ValueError as error:
         raise BenchmarkError(f"{where}: {field}: {error}") from error
 

@@ -161,12 +161,13 @@ def train_head(
             _save(checkpoint, identity, weight, bias, optimizer, step)
             raise Interrupted
 
-    if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
-        raise TrainingError("The trained weights are not finite; lower the learning rate.")
     factor = recipe.extrapolation
     weight = start_weight + factor * (weight.detach() - start_weight)
     bias = start_bias + factor * (bias.detach() - start_bias)
-    head = _folded(outputs, weight, bias, centre, scale)
+    with np.errstate(invalid="ignore", over="ignore"):  # said in a sentence instead
+        head = _folded(outputs, weight, bias, centre, scale)
+    if not (np.isfinite(head.weight).all() and np.isfinite(head.bias).all()):
+        raise TrainingError("The trained weights are not finite; lower the learning rate or the extrapolation.")
     # A decoder's classification layer has no bias. All rewards shift by the same, so no pair changes.
     return dataclasses.replace(head, bias=np.zeros_like(head.bias)) if recipe.pooling == "last" else head
 

@@ -112,8 +112,7 @@ def finished(
 
     Raises TrainingError when a merged adapter does not give the vectors of the unmerged one.
     """
-    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-        raise TrainingError("The trained weights are not finite; lower the learning rate.")
+    _check_finite(state)
     opened = open_network(recipe, backbone, outputs, initial, labels)
     network = opened.network.eval()
     before = {name: value.detach().clone() for name, value in network.head.named_parameters()}
@@ -130,10 +129,16 @@ def finished(
     if recipe.extrapolation != 1.0:
         _extrapolate(dict(load_model(backbone).named_parameters()), model, recipe.extrapolation)
         _extrapolate(before, network.head, recipe.extrapolation)
+        _check_finite(dict(model.named_parameters()) | dict(network.head.named_parameters()))
     weight, bias = (parameter.detach().cpu().numpy() for parameter in (network.head.weight, network.head.bias))
     # A decoder's classification layer has no bias. All rewards shift by the same, so no pair changes.
     head = Head(outputs, weight, np.zeros_like(bias) if recipe.pooling == "last" else bias)
     return Tuned(backbone.with_model(model.eval()), head, adapter)
+
+
+def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+    if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
+        raise TrainingError("The trained weights are not finite; lower the learning rate or the extrapolation.")
 
 
 def _output_of(initial: Head, output: str) -> tuple[NDArray[np.float32], np.float32] | None:

@@ -24,7 +24,26 @@ PAIRS_FROM = ("preferences", "ratings")
 TUNINGS = ("head", "lora", "full")
 PRECISIONS = ("float32", "bfloat16")
 OVERLONG = ("truncate", "drop")
-MOST_PROCESSES = 1024
+# Far beyond what trains anything, and near enough that no number overflows and no run lasts for ever.
+MOST: Mapping[str, float] = {
+    "learning_rate": 10,
+    "first_learning_rate": 10,
+    "weight_decay": 1e6,
+    "extrapolation": 10,
+    "clip_norm": 1e6,
+    "strength_map": 1000,
+    "epochs": 10_000,
+    "first_epochs": 10_000,
+    "layers": 10_000,
+    "batch_pairs": 1_000_000,
+    "batch_tokens": 10_000_000,
+    "max_tokens": 1_000_000,
+    "processes": 1024,
+    "lora_rank": 4096,
+    "lora_alpha": 65_536,
+    "seed": 2**32 - 1,
+}
+SHOWN = 60
 # The defaults of the dataclass suit a head on frozen features; a whole model takes far smaller steps.
 DEFAULTS_OF_TUNING: Mapping[str, Mapping[str, Any]] = {
     "head": {},
@@ -137,6 +156,8 @@ class Recipe:
             ("lora_alpha", 1),
         ):
             _check_integer(name, getattr(self, name), minimum)
+        if self.objective == "robust_bradley_terry" and self.weight_decay == 0:
+            raise ValueError("weight_decay: robust_bradley_terry falls without bound; it needs a decay above 0.")
         if self.extrapolation != 1.0 and self.initialisation == SCRATCH:
             raise ValueError("extrapolation: a run from scratch has no start to extrapolate from; use 1.0.")
         object.__setattr__(self, "strength_map", _checked_strength_map(self.strength_map))
@@ -151,6 +172,8 @@ class Recipe:
             raise ValueError(f"flip_rate: must be below 0.5, not {self.flip_rate!r}: at half, labels say nothing.")
         if self.flip_rate and self.objective not in FLIP_AWARE:
             raise ValueError(f"flip_rate: {self.objective} knows none; use one of {', '.join(FLIP_AWARE)}.")
+        if not self.flip_rate and self.objective in FLIP_AWARE:
+            raise ValueError(f"flip_rate: {self.objective} needs to know one, above 0; or use bradley_terry.")
         if self.objective == "regression" and self.pairs_from == "ratings":
             raise ValueError('pairs_from: a regression learns from ratings, not from pairs; use "preferences".')
         if self.attributes and self.objective != "regression":
@@ -206,8 +229,6 @@ class Recipe:
         object.__setattr__(self, "clip_norm", _checked_number("clip_norm", self.clip_norm, above=0.0))
         if not isinstance(self.gradient_checkpointing, bool):
             raise ValueError(f"gradient_checkpointing: must be true or false, not {self.gradient_checkpointing!r}.")
-        if self.processes > MOST_PROCESSES:
-            raise ValueError(f"processes: at most {MOST_PROCESSES}, not {self.processes}.")
         ignored = OF_ADAPTERS if self.tuning == "full" else OF_BACKBONES + OF_ADAPTERS if self.tuning == "head" else ()
         for name in ignored:
             default = type(self).__dataclass_fields__[name].default
@@ -269,21 +290,38 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 def _check_integer(name: str, value: object, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{name}: must be a whole number of at least {minimum}, not {value!r}.")
+        raise ValueError(f"{name}: must be a whole number of at least {minimum}, not {_short(value)}.")
+    if value > MOST[name]:
+        raise ValueError(f"{name}: at most {MOST[name]}, not {_short(value)}.")
 
 
 def _checked_number(name: str, value: object, minimum: float = -math.inf, above: float = -math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name}: must be a finite number, not {value!r}.")
-    if value < minimum or value <= above:
-        bound = f"at least {minimum:g}" if value < minimum else f"above {above:g}"
-        raise ValueError(f"{name}: must be {bound}, not {value!r}.")
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:  # a whole number of more digits than any float has
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: must be a finite number, not {_short(value)}.")
+    if number < minimum or number <= above:
+        bound = f"at least {minimum:g}" if number < minimum else f"above {above:g}"
+        raise ValueError(f"{name}: must be {bound}, not {number!r}.")
+    most = MOST.get(name.partition("[")[0], math.inf)
+    if number > most:
+        raise ValueError(f"{name}: at most {most:g}, not {number!r}.")
+    return number
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _checked_strength_map(value: object) -> dict[int, float]:
     """Return the map with integer keys; JSON has only text keys, so "1" is accepted for 1."""
     if not isinstance(value, Mapping) or {str(key) for key in value} != {str(s) for s in STRENGTHS}:
-        raise ValueError(f"strength_map: must map each of 1, 2 and 3 to a number, not {value!r}.")
+        raise ValueError(f"strength_map: must map each of 1, 2 and 3 to a number, not {_short(value)}.")
     by_text = {str(key): number for key, number in value.items()}
-    return {s: _checked_number(f"strength_map[{s}]", by_text[str(s)], minimum=0.0) for s in STRENGTHS}
+    checked = {s: _checked_number(f"strength_map[{s}]", by_text[str(s)], minimum=0.0) for s in STRENGTHS}
+    if not any(checked.values()):
+        raise ValueError("strength_map: with 0 for every strength no pair counts and nothing is learned.")
+    return checked

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from worker.core.training.recipe import SCRATCH, Recipe
+from worker.core.training.recipe import MOST, SCRATCH, Recipe
 
 SEARCHED = ("learning_rate", "weight_decay", "extrapolation", "epochs", "layers")
 MAX_TRIALS = 48
@@ -12,10 +12,10 @@ MAX_TRIALS = 48
 
 def default_grid(recipe: Recipe) -> dict[str, list[float]]:
     """Return learning rates and decays around the recipe's own, and factors where there is a start to go on from."""
-    grid = {
-        "learning_rate": [recipe.learning_rate / 3, recipe.learning_rate, recipe.learning_rate * 3],
-        "weight_decay": [recipe.weight_decay / 3, recipe.weight_decay, recipe.weight_decay * 3],
-    }
+    grid = {}
+    for name in ("learning_rate", "weight_decay"):
+        own = getattr(recipe, name)
+        grid[name] = list(dict.fromkeys(min(value, MOST[name]) for value in (own / 3, own, own * 3)))
     return grid if recipe.initialisation == SCRATCH else grid | {"extrapolation": [1.0, 1.25, 1.5]}
 
 
