@@ -19,7 +19,7 @@ def write_card(*, folder: Path, result: dict[str, Any]) -> None:
     if result["card"] is None:
         return
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    figures = [held_out_figures(manifest["snapshot"], result["card"])]
+    figures = held_out_figures(manifest["snapshot"], result)
     (folder / CARD).write_text(model_card(manifest, figures), encoding="utf-8")
 
 
@@ -30,7 +30,7 @@ def card_of(model: RewardModel) -> str:
     with artifact_storage().open(f"{model.folder}/{MANIFEST}") as stream:
         manifest = json.loads(stream.read())
     measured = [each for each in latest_evaluations(model) if each.result.get("card", True)]
-    return model_card(manifest, [_figures(evaluation) for evaluation in measured])
+    return model_card(manifest, [figures for evaluation in measured for figures in _figures(evaluation)])
 
 
 def latest_evaluations(model: RewardModel) -> list[Evaluation]:
@@ -40,8 +40,8 @@ def latest_evaluations(model: RewardModel) -> list[Evaluation]:
     return sorted(newest, key=lambda each: (each.benchmark != Evaluation.Benchmark.HELD_OUT, -each.pk))
 
 
-def _figures(evaluation: Evaluation) -> Figures:
+def _figures(evaluation: Evaluation) -> tuple[Figures, ...]:
     if evaluation.benchmark == Evaluation.Benchmark.HELD_OUT:
-        return held_out_figures(evaluation.content_hash, evaluation.result["card"])
+        return held_out_figures(evaluation.content_hash, evaluation.result)
     title = str(evaluation.get_benchmark_display())
-    return benchmark_figures(title, evaluation.benchmark, evaluation.content_hash, evaluation.result)
+    return (benchmark_figures(title, evaluation.benchmark, evaluation.content_hash, evaluation.result),)

@@ -40,6 +40,8 @@ def test_a_lost_control_pair_stops_a_version_unless_the_rule_lets_it() -> None:
     assert outcome(Rule(), compared(), lost) == {"gain": True, "controls": False}
     assert outcome(Rule(keep_controls=False), compared(), lost) == {"gain": True}
     assert outcome(Rule(), compared(), {"n": 9, "lost": []}) == {"gain": True, "controls": True}
+    (_, none_left) = check_rule(Rule(), compared(), {"n": 0, "lost": []})
+    assert (none_left.passed, none_left.sentence) == (True, "No control pair can tell: every one was trained on.")
     (_, check) = check_rule(Rule(), compared(), lost)
     assert check == Check(
         "controls",

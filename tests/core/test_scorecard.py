@@ -250,8 +250,12 @@ def test_the_probability_of_a_gain_is_the_share_of_draws_that_reach_it() -> None
 def test_control_pairs_that_the_version_before_has_right_are_lost() -> None:
     pairs = [pair(number) for number in range(4)]
     found = control_figures(pairs, rewards(1, -1, 0, -1), before=rewards(1, 1, 1, -1))
-    assert found == {"n": 4, "accuracy": 1.5 / 4, "wrong": ["pair-1", "pair-2", "pair-3"], "lost": ["pair-1", "pair-2"]}
+    assert found is not None
+    assert (found["n"], found["left_out"], found["accuracy"]) == (4, 0, 1.5 / 4)
+    assert (found["wrong"], found["lost"]) == (["pair-1", "pair-2", "pair-3"], ["pair-1", "pair-2"])
     assert control_figures([], rewards(), None) is None
+    learned = control_figures([], rewards(), rewards(), learned=7)
+    assert learned == {"n": 0, "left_out": 7, "accuracy": None, "wrong": [], "lost": []}
 
 
 def test_the_histogram_counts_every_pair_once() -> None:

@@ -69,6 +69,8 @@ def _controls(controls: dict[str, Any]) -> Check:
     named = ", ".join(lost[:NAMED]) + (", …" if len(lost) > NAMED else "")
     if lost:
         return Check("controls", False, f"{len(lost)} of {controls['n']} control pairs are lost: {named}.")
+    if not controls["n"]:
+        return Check("controls", True, "No control pair can tell: every one was trained on.")
     return Check("controls", True, f"No control pair of {controls['n']} is lost.")
 
 

@@ -98,8 +98,9 @@ close to it, and weak among the pairs where the shorter response won.
 """
 
 
-def held_out_figures(snapshot: str, card: dict[str, Any]) -> Figures:
-    """Return the figures of a scorecard that a hub shows; people's names stay out of it."""
+def held_out_figures(snapshot: str, result: dict[str, Any]) -> tuple[Figures, ...]:
+    """Return what a hub shows of a held-out evaluation: scorecard and control pairs; people's names stay out of it."""
+    card = result["card"]
     calibration, ceiling, bias = card.get("calibration"), card.get("ceiling"), card.get("length_bias")
     metrics = {
         "accuracy": card["accuracy"],
@@ -111,7 +112,17 @@ def held_out_figures(snapshot: str, card: dict[str, Any]) -> Figures:
         and card["annotators"]["all"]["accuracy"],
         "noise_ceiling": ceiling and ceiling["person"]["accuracy"],
     }
-    return Figures("Held-out prompts of a Tiebreak snapshot", "tiebreak-snapshot", snapshot, metrics)
+    held_out = Figures("Held-out prompts of a Tiebreak snapshot", "tiebreak-snapshot", snapshot, metrics)
+    return held_out, *_control_pair_figures(snapshot, result["controls"])
+
+
+def _control_pair_figures(snapshot: str, controls: dict[str, Any] | None) -> tuple[Figures, ...]:
+    """Return the figures of control pairs, with how many were left out because they were trained on; none of none."""
+    if not controls or not controls["n"] or "left_out" not in controls:
+        return ()
+    note = f"{controls['n']}; {controls['left_out']} that were trained on are left out"
+    metrics = {"accuracy": controls["accuracy"]}
+    return (Figures("Control pairs that were not trained on", "tiebreak-control-pairs", snapshot, metrics, note),)
 
 
 def benchmark_figures(title: str, name: str, content_hash: str, result: dict[str, Any]) -> Figures:

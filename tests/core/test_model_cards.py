@@ -1,0 +1,35 @@
+"""What the card of a model says of its figures, and what it does not say."""
+
+from typing import Any
+
+from worker.core.training.model_card import held_out_figures, model_card
+from worker.core.training.recipe import Recipe
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    known = {
+        "recipe": Recipe().to_dict(),
+        "recipe_hash": "r" * 64,
+        "feature_revision": "f",
+        "outputs": ["reward"],
+        "loader": "sentence-transformers",
+        "snapshot": "s" * 64,
+        "metrics": {"validation": None},
+    }
+    return known | changes
+
+
+def judged(*, controls: dict[str, Any] | None = None, **card: Any) -> dict[str, Any]:
+    return {"card": {"accuracy": 0.75, "n": 40, "prompts": 40, **card}, "controls": controls}
+
+
+def test_a_card_tells_of_control_pairs_only_what_was_not_learned() -> None:
+    known = {"n": 12, "left_out": 93, "accuracy": 0.875, "wrong": [], "lost": []}
+    said = model_card(manifest(), held_out_figures("s", judged(controls=known)))
+    assert (
+        "Control pairs that were not trained on (12; 93 that were trained on are left out) | accuracy | 0.875 |" in said
+    )
+    learned = {**known, "n": 0, "accuracy": None}
+    measured_long_ago = {name: value for name, value in known.items() if name != "left_out"}
+    for controls in (None, learned, measured_long_ago):
+        assert "Control pairs" not in model_card(manifest(), held_out_figures("s", judged(controls=controls)))
