@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from worker.core.metrics import evaluate_pairs
 from worker.core.training.model_card import held_out_figures, model_card
 from worker.core.training.recipe import Recipe
 
@@ -33,3 +34,11 @@ def test_a_card_tells_of_control_pairs_only_what_was_not_learned() -> None:
     measured_long_ago = {name: value for name, value in known.items() if name != "left_out"}
     for controls in (None, learned, measured_long_ago):
         assert "Control pairs" not in model_card(manifest(), held_out_figures("s", judged(controls=controls)))
+
+
+def test_a_card_warns_of_few_prompts() -> None:
+    measured = evaluate_pairs([0.0] * 10, [1.0] * 10, [1] * 10, [str(at) for at in range(10)], [1] * 10, [2] * 10)
+    assert measured is not None
+    for prompts, warned in ((9, True), (10, False)):
+        said = model_card(manifest(metrics={"validation": {**measured, "prompts": prompts}}))
+        assert ("fewer than 10 prompts" in said) is warned

@@ -35,6 +35,13 @@ def test_a_gain_counts_with_its_probability(rule: Rule, comparison: dict[str, An
     assert outcome(rule, comparison) == {"gain": passed}
 
 
+def test_fewer_than_five_held_out_prompts_promote_nothing() -> None:
+    assert outcome(Rule(), compared(prompts=5)) == {"gain": True}
+    assert outcome(Rule(min_probability=0.0), compared(prompts=4)) == {"gain": True, "prompts": False}
+    (_, check) = check_rule(Rule(), compared(1.0, 1.0, n=1, prompts=1), None)
+    assert check.sentence == "Too few held-out prompts (1; the rule needs 5)."
+
+
 def test_a_lost_control_pair_stops_a_version_unless_the_rule_lets_it() -> None:
     lost = {"n": 9, "lost": [f"control-{number}" for number in range(7)]}
     assert outcome(Rule(), compared(), lost) == {"gain": True, "controls": False}

@@ -7,6 +7,8 @@ from worker.core.metrics import probability_of_gain
 
 LEAST_DOMAIN_PAIRS = 10
 """A domain with fewer held-out pairs has no say: one pair would be worth ten points."""
+LEAST_PROMPTS = 5
+"""With fewer held-out prompts no draw says anything: one prompt that is won is won in every draw of it."""
 NAMED = 5
 
 
@@ -41,9 +43,12 @@ class Check:
 def check_rule(rule: Rule, comparison: dict[str, Any], controls: dict[str, Any] | None) -> tuple[Check, ...]:
     """Return each condition with its outcome, from `scorecard.comparison` and `scorecard.control_figures`.
 
-    A gain must be a gain: a version that is no better on the held-out pairs never passes, whatever the draws say.
+    A gain must be a gain: a version that is no better on the held-out pairs never passes, whatever the draws say, and
+    below LEAST_PROMPTS held-out prompts none passes at all.
     """
     checks = [_gain(rule, comparison)]
+    if (prompts := comparison["prompts"]) < LEAST_PROMPTS:
+        checks.append(Check("prompts", False, f"Too few held-out prompts ({prompts}; the rule needs {LEAST_PROMPTS})."))
     if rule.keep_controls and controls is not None:
         checks.append(_controls(controls))
     if rule.max_domain_loss is not None:

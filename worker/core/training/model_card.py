@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from worker.core.metrics import FEW_PROMPTS
+
 LOAD_WITH_SENTENCE_TRANSFORMERS = """\
 from sentence_transformers import SentenceTransformer
 
@@ -193,7 +195,10 @@ def _metrics_table(validation: dict[str, Any] | None) -> str:
         ),
         ("log-loss (0.693 is chance)", f"{validation['log_loss']:.3f}"),
     ]
-    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
+    table = "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
+    if validation["prompts"] >= FEW_PROMPTS:
+        return table
+    return f"{table}\n\n**Measured on fewer than {FEW_PROMPTS} prompts: figures and intervals say little.**"
 
 
 def _number(value: float | None) -> str:
