@@ -42,3 +42,12 @@ def test_a_card_warns_of_few_prompts() -> None:
     for prompts, warned in ((9, True), (10, False)):
         said = model_card(manifest(metrics={"validation": {**measured, "prompts": prompts}}))
         assert ("fewer than 10 prompts" in said) is warned
+
+
+def test_a_card_carries_the_plain_figures_of_calibration() -> None:
+    plain = {"nll": 0.642, "brier": 0.2, "ece": 0.1}
+    scaled = {"temperature": 1.5, "nll": 0.6, "brier": 0.19, "ece": 0.05, "raw": plain}
+    (fitted,) = held_out_figures("s", judged(calibration=scaled))
+    assert (fitted.metrics["nll"], fitted.metrics["nll_with_temperature"]) == (0.642, 0.6)
+    (few,) = held_out_figures("s", judged(calibration={**scaled, **plain, "temperature": None}))
+    assert (few.metrics["nll"], few.metrics["temperature"], few.metrics["nll_with_temperature"]) == (0.642, None, None)

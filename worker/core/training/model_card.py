@@ -104,11 +104,14 @@ def held_out_figures(snapshot: str, result: dict[str, Any]) -> tuple[Figures, ..
     """Return what a hub shows of a held-out evaluation: scorecard and control pairs; people's names stay out of it."""
     card = result["card"]
     calibration, ceiling, bias = card.get("calibration"), card.get("ceiling"), card.get("length_bias")
+    plain = calibration and calibration["raw"]  # what somebody who loads the model finds; a temperature is one's own
     metrics = {
         "accuracy": card["accuracy"],
-        "nll": calibration and calibration["nll"],
-        "brier_score": calibration and calibration["brier"],
-        "expected_calibration_error": calibration and calibration["ece"],
+        "nll": plain and plain["nll"],
+        "brier_score": plain and plain["brier"],
+        "expected_calibration_error": plain and plain["ece"],
+        "temperature": calibration and calibration["temperature"],
+        "nll_with_temperature": calibration and calibration["temperature"] and calibration["nll"],
         "length_bias": bias and bias["choice"]["coefficient"],
         "agreement_with_single_people": (card.get("annotators") or {}).get("all")
         and card["annotators"]["all"]["accuracy"],
