@@ -24,7 +24,7 @@ from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.projects.access import is_id
 from apps.projects.models import Project
 from apps.prompts.models import Comparison
-from apps.reward_models.models import Evaluation, RewardModel
+from apps.reward_models.models import Evaluation, RecipeSearch, RewardModel
 from worker.core.conversation import prompt_text
 from worker.core.reward_benchmarks import BENCHMARKS
 from worker.core.scorecard import HeldOutPair
@@ -175,6 +175,31 @@ def unseen_by(*models: RewardModel) -> Callable[[str], bool]:
     return lambda prompt_hash: all(
         split_of(prompt_hash, selection["splits"], selection["seed"]) != TRAIN for selection in selections
     )
+
+
+def chosen_on(
+    project: Project, recipe: dict[str, Any], prompts: set[str], against: RewardModel | None
+) -> dict[str, Any] | None:
+    """Return which recipe search measured this recipe on some of these held-out prompts; None where none did.
+
+    The best of several trials owes some of its accuracy to chance, and on the prompts it was chosen by nobody can tell
+    how much. `same_recipe` says that `against` has the same recipe: then chance favours neither. Seed and name do not
+    tell recipes apart.
+    """
+    for search in RecipeSearch.objects.filter(project=project).select_related("snapshot").order_by("-pk"):
+        measured = [trial for trial in search.trials if trial.get("validation")]
+        tried = [_essence({**search.recipe, **trial["changes"]}) for trial in measured]
+        if len(tried) < 2 or _essence(recipe) not in tried:
+            continue
+        shared = len(prompts & {row["prompt_hash"] for row in held_out_rows(search.snapshot)})
+        if shared:
+            same = against is not None and _essence(against.recipe) == _essence(recipe)
+            return {"search": str(search.pk), "trials": len(tried), "prompts": shared, "same_recipe": same}
+    return None
+
+
+def _essence(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in recipe.items() if name not in {"name", "seed"}}
 
 
 def store_evaluation(

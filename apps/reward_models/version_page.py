@@ -39,6 +39,7 @@ def version_page(model: RewardModel, current: RewardModel | None) -> dict[str, A
         "margins": margins_of(card["margins"]) if card else None,
         "bias": _bias(card) if card else None,
         "controls": _with_links(model.project, result["controls"], ("lost", "wrong")),
+        "chosen_on": result.get("chosen_on"),
         "comparison": result["comparison"],
         "is_fresh": held_out is not None and held_out.against == current and current != model,
         "flips": _flips(model.project, result["comparison"]),

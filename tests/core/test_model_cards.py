@@ -51,3 +51,9 @@ def test_a_card_carries_the_plain_figures_of_calibration() -> None:
     assert (fitted.metrics["nll"], fitted.metrics["nll_with_temperature"]) == (0.642, 0.6)
     (few,) = held_out_figures("s", judged(calibration={**scaled, **plain, "temperature": None}))
     assert (few.metrics["nll"], few.metrics["temperature"], few.metrics["nll_with_temperature"]) == (0.642, None, None)
+
+
+def test_a_card_says_that_a_search_chose_the_recipe_on_the_same_prompts() -> None:
+    chosen_on = {"search": "7", "trials": 9, "prompts": 12, "same_recipe": False}
+    (figures,) = held_out_figures("s", judged() | {"chosen_on": chosen_on})
+    assert figures.name.endswith("on 12 of which a search chose the recipe out of 9")

@@ -42,6 +42,15 @@ def test_fewer_than_five_held_out_prompts_promote_nothing() -> None:
     assert check.sentence == "Too few held-out prompts (1; the rule needs 5)."
 
 
+def test_a_recipe_that_was_chosen_on_these_prompts_is_not_promoted_by_them() -> None:
+    chosen_on = {"search": "7", "trials": 9, "prompts": 12, "same_recipe": False}
+    (_, check) = check_rule(Rule(), compared(), None, chosen_on)
+    assert (check.name, check.passed) == ("search", False)
+    assert check.sentence.startswith("Recipe search 7 compared 9 recipes, this one among them, on 12 of these held-out")
+    (_, same) = check_rule(Rule(), compared(), None, {**chosen_on, "same_recipe": True})
+    assert same.passed
+
+
 def test_a_lost_control_pair_stops_a_version_unless_the_rule_lets_it() -> None:
     lost = {"n": 9, "lost": [f"control-{number}" for number in range(7)]}
     assert outcome(Rule(), compared(), lost) == {"gain": True, "controls": False}

@@ -120,9 +120,11 @@ def test_a_version_is_told_on_one_page(as_user, researcher, judged, project, dja
 def test_figures_of_few_prompts_carry_a_warning(as_user, researcher, judged):
     client = as_user(researcher)
     assert "too few" not in client.get(path_of(judged)).content.decode().lower()
-    Evaluation.objects.filter(benchmark="held-out").update(result=measured(18))
+    searched = {"search": "7", "trials": 9, "prompts": 4, "same_recipe": False}
+    Evaluation.objects.filter(benchmark="held-out").update(result=measured(18) | {"chosen_on": searched})
     html = client.get(path_of(judged)).content.decode()
     assert "9 prompts are too few: the intervals say little." in html
+    assert "A search compared 9 recipes" in html
     assert "Too few prompts: interval and probability say little." in html
 
 

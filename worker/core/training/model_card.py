@@ -117,7 +117,10 @@ def held_out_figures(snapshot: str, result: dict[str, Any]) -> tuple[Figures, ..
         and card["annotators"]["all"]["accuracy"],
         "noise_ceiling": ceiling and ceiling["person"]["accuracy"],
     }
-    held_out = Figures("Held-out prompts of a Tiebreak snapshot", "tiebreak-snapshot", snapshot, metrics)
+    name = "Held-out prompts of a Tiebreak snapshot"
+    if chosen := result.get("chosen_on"):
+        name += f", on {chosen['prompts']} of which a search chose the recipe out of {chosen['trials']}"
+    held_out = Figures(name, "tiebreak-snapshot", snapshot, metrics)
     return held_out, *_control_pair_figures(snapshot, result["controls"])
 
 
