@@ -29,7 +29,7 @@ def write_card(*, folder: Path, result: dict[str, Any]) -> None:
     if result["card"] is None:
         return
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    figures = [held_out_figures(manifest["snapshot"], result["card"])]
+    figures = held_out_figures(manifest["snapshot"], result)
     plots = _draw(folder, result["card"])
     (folder / CARD).write_text(model_card(manifest, figures, plots), encoding="utf-8")
 
@@ -42,7 +42,7 @@ def card_of(model: RewardModel) -> str:
         manifest = json.loads(stream.read())
     measured = [each for each in latest_evaluations(model) if each.result.get("card", True)]
     plots = [path for path in PLOTS.values() if path in model.files]
-    return model_card(manifest, [_figures(evaluation) for evaluation in measured], plots)
+    return model_card(manifest, [figures for evaluation in measured for figures in _figures(evaluation)], plots)
 
 
 def latest_evaluations(model: RewardModel) -> list[Evaluation]:
@@ -67,8 +67,8 @@ def _draw(folder: Path, card: dict[str, Any]) -> list[str]:
     return drawn
 
 
-def _figures(evaluation: Evaluation) -> Figures:
+def _figures(evaluation: Evaluation) -> tuple[Figures, ...]:
     if evaluation.benchmark == Evaluation.Benchmark.HELD_OUT:
-        return held_out_figures(evaluation.content_hash, evaluation.result["card"])
+        return held_out_figures(evaluation.content_hash, evaluation.result)
     title = str(evaluation.get_benchmark_display())
-    return benchmark_figures(title, evaluation.benchmark, evaluation.content_hash, evaluation.result)
+    return (benchmark_figures(title, evaluation.benchmark, evaluation.content_hash, evaluation.result),)

@@ -24,7 +24,7 @@ from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.projects.access import is_id
 from apps.projects.models import Project
 from apps.prompts.models import Comparison
-from apps.reward_models.models import Evaluation, RewardModel
+from apps.reward_models.models import Evaluation, RecipeSearch, RewardModel
 from worker.core.conversation import prompt_of
 from worker.core.reward_benchmarks import BENCHMARKS
 from worker.core.scorecard import HeldOutPair
@@ -111,11 +111,17 @@ def held_out_rows(snapshot: Snapshot) -> Iterable[dict[str, Any]]:
     return read_rows(snapshot, VALIDATION) if VALIDATION in snapshot.selection["splits"] else ()
 
 
-def control_pairs(project: Project) -> list[HeldOutPair]:
-    """Return the project's control pairs, oldest first, with their known answer as the preference."""
+def control_pairs(project: Project, *trained_on: Snapshot) -> tuple[list[HeldOutPair], int]:
+    """Return the project's control pairs with their known answer as the preference, oldest first, and how many are not.
+
+    Those whose prompt was learned from one of these snapshots are left out, and counted.
+    """
     known = Comparison.objects.filter(project=project, gold__isnull=False).exclude(gold=0)
-    rows = known.select_related("prompt", "response_1", "response_2").order_by("pk")[:MAX_CONTROLS]
-    return [
+    prompts = dict(known.order_by("pk").values_list("pk", "prompt__content_hash"))
+    learned = _learned(trained_on, set(prompts.values()))
+    unseen = [pk for pk, prompt in prompts.items() if prompt not in learned]
+    rows = known.filter(pk__in=unseen[:MAX_CONTROLS]).select_related("prompt", "response_1", "response_2")
+    pairs = [
         HeldOutPair(
             id=row.external_id,
             prompt_key=row.prompt.content_hash,
@@ -124,15 +130,29 @@ def control_pairs(project: Project) -> list[HeldOutPair]:
             response_2=row.response_2.text,
             preference=row.gold or 0,
         )
-        for row in rows
+        for row in rows.order_by("pk")
     ]
+    return pairs, len(prompts) - len(unseen)
 
 
-def unseen_by(*models: RewardModel) -> Callable[[str], bool]:
-    """Return a test that says of a prompt's hash that no version here, nor one it started from, was trained on it.
+def _learned(snapshots: Iterable[Snapshot], prompts: set[str]) -> set[str]:
+    """Return which of these prompts have a labeled pair in a snapshot's training split.
 
-    Splits go by prompt, so runs with the same shares and seed never mix; a snapshot with others might.
+    The rows say so, not the split alone: an item that is handed out as a control is in no snapshot, so most of them
+    fall into that split without ever having been learned.
     """
+    learned: set[str] = set()
+    for snapshot in snapshots:
+        splits, seed = snapshot.selection["splits"], snapshot.selection["seed"]
+        asked = {prompt for prompt in prompts - learned if split_of(prompt, splits, seed) == TRAIN}
+        rows = read_rows(snapshot, TRAIN) if asked else iter(())
+        labeled = {row["prompt_hash"] for row in rows if row["consensus"]["preference"] not in (None, "neither")}
+        learned |= labeled & asked
+    return learned
+
+
+def lineage_of(*models: RewardModel) -> list[RewardModel]:
+    """Return these versions and every version that one of them started from."""
     lineage: dict[int, RewardModel] = {}
     pending = list(models)
     while pending:
@@ -143,10 +163,43 @@ def unseen_by(*models: RewardModel) -> Callable[[str], bool]:
         parent = parent_of(version.recipe["initialisation"])
         if parent is not None:
             pending += RewardModel.objects.filter(project=version.project_id, pk=parent).select_related("snapshot")
-    selections = [version.snapshot.selection for version in lineage.values()]
+    return list(lineage.values())
+
+
+def unseen_by(*models: RewardModel) -> Callable[[str], bool]:
+    """Return a test that says of a prompt's hash that no version here, nor one it started from, was trained on it.
+
+    Splits go by prompt, so runs with the same shares and seed never mix; a snapshot with others might.
+    """
+    selections = [version.snapshot.selection for version in lineage_of(*models)]
     return lambda prompt_hash: all(
         split_of(prompt_hash, selection["splits"], selection["seed"]) != TRAIN for selection in selections
     )
+
+
+def chosen_on(
+    project: Project, recipe: dict[str, Any], prompts: set[str], against: RewardModel | None
+) -> dict[str, Any] | None:
+    """Return which recipe search measured this recipe on some of these held-out prompts; None where none did.
+
+    The best of several trials owes some of its accuracy to chance, and on the prompts it was chosen by nobody can tell
+    how much. `same_recipe` says that `against` has the same recipe: then chance favours neither. Seed and name do not
+    tell recipes apart.
+    """
+    for search in RecipeSearch.objects.filter(project=project).select_related("snapshot").order_by("-pk"):
+        measured = [trial for trial in search.trials if trial.get("validation")]
+        tried = [_essence({**search.recipe, **trial["changes"]}) for trial in measured]
+        if len(tried) < 2 or _essence(recipe) not in tried:
+            continue
+        shared = len(prompts & {row["prompt_hash"] for row in held_out_rows(search.snapshot)})
+        if shared:
+            same = against is not None and _essence(against.recipe) == _essence(recipe)
+            return {"search": str(search.pk), "trials": len(tried), "prompts": shared, "same_recipe": same}
+    return None
+
+
+def _essence(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in recipe.items() if name not in {"name", "seed"}}
 
 
 def store_evaluation(

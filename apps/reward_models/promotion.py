@@ -48,7 +48,7 @@ def decide(
     if judged is None or not judged["comparison"]:
         return Verdict(False, "There are no held-out pairs to compare it with the current version on.")
     rule = rule_of(policy)
-    checks = check_rule(rule, judged["comparison"], judged["controls"])
+    checks = check_rule(rule, judged["comparison"], judged["controls"], judged.get("chosen_on"))
     failed = [check for check in checks if not check.passed]
     opening = "Better than the current version" if not failed else "It does not pass the project's rule"
     reason = " ".join(check.sentence for check in failed or checks)

@@ -14,6 +14,7 @@ from apps.reward_models.cards import latest_evaluations
 from apps.reward_models.models import Evaluation, RewardModel
 from apps.reward_models.plots import margins_of, reliability_of
 from apps.reward_models.promotion import version_before
+from worker.core.metrics import FEW_PROMPTS
 from worker.core.scorecard import LENGTH_RATIOS, OTHER_DOMAINS
 
 FLIPS_SHOWN, DECISIONS_SHOWN, JOBS_SHOWN = 20, 10, 5
@@ -31,11 +32,14 @@ def version_page(model: RewardModel, current: RewardModel | None) -> dict[str, A
         "current": current,
         "held_out": held_out,
         "card": card,
+        "few": FEW_PROMPTS,
+        "some_few": any(row["prompts"] < FEW_PROMPTS for row in _rows_with_intervals(card)),
         "groups": _groups(card) if card else [],
         "reliability": reliability_of(card["calibration"]) if card else None,
         "margins": margins_of(card["margins"]) if card else None,
         "bias": _bias(card) if card else None,
         "controls": _with_links(model.project, result["controls"], ("lost", "wrong")),
+        "chosen_on": result.get("chosen_on"),
         "comparison": result["comparison"],
         "is_fresh": held_out is not None and held_out.against == current and current != model,
         "flips": _flips(model.project, result["comparison"]),
@@ -66,6 +70,13 @@ def _groups(card: dict[str, Any]) -> list[tuple[str | Promise, list[dict[str, An
     lengths = [{**row, "label": _ratio(row["name"])} for row in groups["length"]]
     named = [(_("Domain"), domains), (_("Preference"), strengths), (_("Longer by"), lengths)]
     return [(title, rows) for title, rows in named if len(rows) > 1 or rows is strengths]
+
+
+def _rows_with_intervals(card: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if card is None:
+        return []
+    tables = [*card["groups"].values(), card["annotators"]["each"]]
+    return [row for rows in tables for row in rows if row["interval"]]
 
 
 def _domain(name: str) -> str | Promise:

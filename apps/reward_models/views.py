@@ -35,6 +35,7 @@ from apps.reward_models.services import (
 )
 from apps.reward_models.version_page import benchmark_part, version_page
 from apps.signals.services import run_scorer, set_queue
+from worker.core.metrics import FEW_PROMPTS
 
 RUNS_SHOWN = 10
 STOP_POLLING = 286
@@ -235,6 +236,7 @@ def _page(
     context: dict[str, Any] = {
         "membership": membership,
         "versions": newest_first,
+        "few": FEW_PROMPTS,
         "runs": runs.defer("history").order_by("-id")[:RUNS_SHOWN],
         "searches": _searches(project),
         "search_form": SearchForm(),

@@ -106,11 +106,13 @@ def test_a_version_is_judged_on_all_pairs_and_compared_on_those_that_neither_kno
     assert (judged.card["n"], judged.card["annotators"]["all"]["n"]) == (12, 12)
     assert judged.comparison is not None
     assert (judged.comparison["n"], judged.comparison["fixed"]) == (8, 8)
-    assert judged.controls == {"n": 3, "accuracy": 1.0, "wrong": [], "lost": []}
-    back = judge_folder(bad / "model", pairs=[], controls=pairs[:3], cache=cache, against=good / "model")
+    assert judged.controls == {"n": 3, "left_out": 0, "accuracy": 1.0, "wrong": [], "lost": []}
+    back = judge_folder(
+        bad / "model", pairs=[], controls=pairs[:3], cache=cache, against=good / "model", controls_learned=4
+    )
     assert (back.card, back.comparison) == (None, None)
     assert back.controls is not None
-    assert back.controls["lost"] == [pair.id for pair in pairs[:3]]
+    assert (back.controls["lost"], back.controls["left_out"]) == ([pair.id for pair in pairs[:3]], 4)
 
 
 def test_a_frozen_row_becomes_a_pair_to_judge_by() -> None:

@@ -35,11 +35,29 @@ def test_a_gain_counts_with_its_probability(rule: Rule, comparison: dict[str, An
     assert outcome(rule, comparison) == {"gain": passed}
 
 
+def test_fewer_than_five_held_out_prompts_promote_nothing() -> None:
+    assert outcome(Rule(), compared(prompts=5)) == {"gain": True}
+    assert outcome(Rule(min_probability=0.0), compared(prompts=4)) == {"gain": True, "prompts": False}
+    (_, check) = check_rule(Rule(), compared(1.0, 1.0, n=1, prompts=1), None)
+    assert check.sentence == "Too few held-out prompts (1; the rule needs 5)."
+
+
+def test_a_recipe_that_was_chosen_on_these_prompts_is_not_promoted_by_them() -> None:
+    chosen_on = {"search": "7", "trials": 9, "prompts": 12, "same_recipe": False}
+    (_, check) = check_rule(Rule(), compared(), None, chosen_on)
+    assert (check.name, check.passed) == ("search", False)
+    assert check.sentence.startswith("Recipe search 7 compared 9 recipes, this one among them, on 12 of these held-out")
+    (_, same) = check_rule(Rule(), compared(), None, {**chosen_on, "same_recipe": True})
+    assert same.passed
+
+
 def test_a_lost_control_pair_stops_a_version_unless_the_rule_lets_it() -> None:
     lost = {"n": 9, "lost": [f"control-{number}" for number in range(7)]}
     assert outcome(Rule(), compared(), lost) == {"gain": True, "controls": False}
     assert outcome(Rule(keep_controls=False), compared(), lost) == {"gain": True}
     assert outcome(Rule(), compared(), {"n": 9, "lost": []}) == {"gain": True, "controls": True}
+    (_, none_left) = check_rule(Rule(), compared(), {"n": 0, "lost": []})
+    assert (none_left.passed, none_left.sentence) == (True, "No control pair can tell: every one was trained on.")
     (_, check) = check_rule(Rule(), compared(), lost)
     assert check == Check(
         "controls",

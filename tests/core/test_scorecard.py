@@ -151,7 +151,18 @@ def test_a_temperature_that_nothing_bounds_stays_finite() -> None:
     assert temperature_of(-np.ones(9)) == pytest.approx(1e3, rel=0.01)
     assert temperature_of(np.zeros(9)) == 1.0
     assert calibration(np.ones(19), np.arange(19)) is None
-    assert calibration(np.ones(99), np.zeros(99)) is None
+
+
+def test_a_temperature_is_not_fitted_to_fewer_than_ten_prompts() -> None:
+    better = np.where(np.arange(40) % 4 == 0, -1.0, 2.0)
+    for prompts in (1, 2, 9):
+        card = calibration(better, np.arange(40) % prompts)
+        assert card is not None
+        assert card["temperature"] is None
+        assert (card["nll"], card["ece"]) == (card["raw"]["nll"], card["raw"]["ece"])
+    fitted = calibration(better, np.arange(40) % 10)
+    assert fitted is not None
+    assert fitted["temperature"] == temperature_of(better)
 
 
 def test_no_pair_is_judged_by_a_temperature_it_took_part_in() -> None:
@@ -250,8 +261,12 @@ def test_the_probability_of_a_gain_is_the_share_of_draws_that_reach_it() -> None
 def test_control_pairs_that_the_version_before_has_right_are_lost() -> None:
     pairs = [pair(number) for number in range(4)]
     found = control_figures(pairs, rewards(1, -1, 0, -1), before=rewards(1, 1, 1, -1))
-    assert found == {"n": 4, "accuracy": 1.5 / 4, "wrong": ["pair-1", "pair-2", "pair-3"], "lost": ["pair-1", "pair-2"]}
+    assert found is not None
+    assert (found["n"], found["left_out"], found["accuracy"]) == (4, 0, 1.5 / 4)
+    assert (found["wrong"], found["lost"]) == (["pair-1", "pair-2", "pair-3"], ["pair-1", "pair-2"])
     assert control_figures([], rewards(), None) is None
+    learned = control_figures([], rewards(), rewards(), learned=7)
+    assert learned == {"n": 0, "left_out": 7, "accuracy": None, "wrong": [], "lost": []}
 
 
 def test_the_histogram_counts_every_pair_once() -> None:

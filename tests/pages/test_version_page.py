@@ -117,6 +117,17 @@ def test_a_version_is_told_on_one_page(as_user, researcher, judged, project, dja
     assert "not measured" not in html.lower()
 
 
+def test_figures_of_few_prompts_carry_a_warning(as_user, researcher, judged):
+    client = as_user(researcher)
+    assert "too few" not in client.get(path_of(judged)).content.decode().lower()
+    searched = {"search": "7", "trials": 9, "prompts": 4, "same_recipe": False}
+    Evaluation.objects.filter(benchmark="held-out").update(result=measured(18) | {"chosen_on": searched})
+    html = client.get(path_of(judged)).content.decode()
+    assert "9 prompts are too few: the intervals say little." in html
+    assert "A search compared 9 recipes" in html
+    assert "Too few prompts: interval and probability say little." in html
+
+
 def test_a_version_without_any_figure_says_so(as_user, researcher, version):
     html = as_user(researcher).get(path_of(version(1))).content.decode()
     assert "Not measured yet, or there are no held-out pairs." in html

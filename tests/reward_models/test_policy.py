@@ -147,6 +147,9 @@ def judged(difference, probability=0.9, lost=()):
     return {"comparison": comparison, "controls": {"n": 9, "lost": list(lost)}}
 
 
+SEARCHED = {"search": "7", "trials": 9, "prompts": 12, "same_recipe": False}
+
+
 @pytest.mark.parametrize(
     ("policy", "result", "has_current", "promoted", "words"),
     [
@@ -158,6 +161,7 @@ def judged(difference, probability=0.9, lost=()):
         ({}, judged(-0.1), True, False, "does not pass"),
         ({"min_gain": 0.2}, judged(0.1), True, False, "by at least 0.2"),
         ({}, judged(0.1, lost=["gold-1"]), True, False, "1 of 9 control pairs are lost: gold-1."),
+        ({}, {**judged(0.1), "chosen_on": SEARCHED}, True, False, "Recipe search 7 compared 9 recipes"),
         ({"keep_controls": False}, judged(0.1, lost=["gold-1"]), True, True, "Better"),
         ({"max_domain_loss": 0.05}, judged(-0.1), True, False, "Worse by more than 0.05 in tides -0.100"),
         ({}, None, True, False, "no held-out pairs"),

@@ -8,6 +8,7 @@ from apps.exports.services import write_snapshot
 from apps.imports.services import import_stream
 from apps.jobs.models import Job
 from apps.projects.models import Project
+from apps.reward_models.evaluations import chosen_on, held_out_rows
 from apps.reward_models.models import RecipeSearch, RewardModel, TrainingRun
 from apps.reward_models.run_folder import write_run_folder
 from apps.reward_models.search_chart import chart_of
@@ -94,6 +95,23 @@ def test_training_gets_votes_and_ties_and_counts_what_has_no_preference(tmp_path
     assert sorted(row["votes"] for row in found.values() if row["preference"] == 0) == [[1, -1, 0]]
     assert len(found) + sum(counted.values()) == 12
     assert counted["neither valid"] == 1
+
+
+def test_a_version_with_a_recipe_that_a_search_compared_on_the_same_prompts_is_marked(tmp_path):
+    project = labeled(rows(12), tmp_path)
+    search = start_search(project=project, grid={"epochs": [3, 5]})
+    write_snapshot(snapshot=search.snapshot)
+    prompts = {row["prompt_hash"] for row in held_out_rows(search.snapshot)}
+    assert prompts
+    found = {**search.recipe, "epochs": 5, "seed": 7, "name": "best"}
+    assert chosen_on(project, found, prompts, None) is None  # nothing is measured yet
+    RecipeSearch.objects.update(trials=[trial(0.6, epochs=3), trial(0.8, epochs=5)])
+    marked = {"search": str(search.pk), "trials": 2, "prompts": len(prompts), "same_recipe": False}
+    assert chosen_on(project, found, {*prompts, "labeled since"}, None) == marked
+    assert chosen_on(project, found, prompts, RewardModel(recipe={**found, "epochs": 4})) == marked
+    assert chosen_on(project, found, prompts, RewardModel(recipe={**found, "seed": 1}))["same_recipe"]
+    assert chosen_on(project, {**found, "epochs": 4}, prompts, None) is None
+    assert chosen_on(project, found, {"labeled since"}, None) is None
 
 
 @pytest.mark.django_db(transaction=True)

@@ -10,9 +10,12 @@ from apps.core.artifacts import store_file
 from apps.core.errors import InvalidInput
 from apps.exports.services import create_snapshot
 from apps.jobs.models import Job
+from apps.labeling.models import Consensus
+from apps.prompts.models import Comparison
 from apps.reward_models.evaluations import benchmark_rows, control_pairs, start_evaluation
 from apps.reward_models.models import RewardModel
 from apps.signals.models import Scorer
+from tests.exports.rows import ONE, written
 from tests.factories import ComparisonFactory
 from worker.core.reward_benchmarks import BENCHMARKS, BenchmarkError
 
@@ -81,11 +84,26 @@ def test_every_split_of_a_dataset_is_read(db):
     assert file_hash == ""
 
 
-def test_control_pairs_are_those_with_a_known_answer(project):
-    for gold in (None, 0, -2, 3):
+def test_control_pairs_are_those_with_a_known_answer_that_nothing_was_trained_on(project):
+    for gold in (None, 0, -2, 3, 1):
         ComparisonFactory(project=project, external_id=f"gold {gold}", gold=gold)
     ComparisonFactory(gold=1)
-    assert [(pair.id, pair.preference) for pair in control_pairs(project)] == [("gold -2", -2), ("gold 3", 3)]
+    pairs, learned = control_pairs(project)
+    assert [(pair.id, pair.preference) for pair in pairs] == [("gold -2", -2), ("gold 3", 3), ("gold 1", 1)]
+    assert learned == 0
+    for gold, preference in ((3, 2), (1, None)):  # people could not agree on the second, so training leaves it out
+        Consensus.objects.create(
+            comparison=Comparison.objects.get(project=project, external_id=f"gold {gold}"),
+            project=project,
+            status="agreed" if preference else "excluded",
+            preference=preference,
+            rule="test",
+            annotation_count=3,
+        )
+    trained_on, held_out = (written(project, {**ONE, "splits": {name: 1.0}}) for name in ("train", "validation"))
+    pairs, learned = control_pairs(project, trained_on, held_out)
+    assert ([pair.id for pair in pairs], learned) == (["gold -2", "gold 1"], 1)
+    assert control_pairs(project, held_out)[1] == 0
 
 
 def test_the_command_starts_a_measurement(project, tmp_path, capsys):

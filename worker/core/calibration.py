@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 BINS = 10
 LEAST_PAIRS = 20
 """With fewer, a half of them says nothing about the other half."""
+LEAST_PROMPTS = 10
+"""With fewer, a temperature that one half of them gives makes the figures of the other half worse, not better."""
 _STEPS = 80
 
 Floats = NDArray[np.float64]
@@ -20,22 +22,23 @@ Ints = NDArray[np.int64]
 
 
 def calibration(better: ArrayLike, prompt: ArrayLike, seed: int = 0) -> dict[str, Any] | None:
-    """Return temperature, NLL, Brier, ECE and reliability bins as JSON types; None below LEAST_PAIRS or 2 prompts.
+    """Return temperature, NLL, Brier, ECE and reliability bins as JSON types; None below LEAST_PAIRS.
 
     Prompts are cut into two halves, and each is measured with the temperature that the other half gave, so that no pair
     is judged by a temperature it took part in. `temperature` is that of all pairs. `raw` are the same figures at T = 1.
+    Below LEAST_PROMPTS none is fitted: `temperature` is None, and all figures are those at T = 1.
     """
     margins, prompts = np.asarray(better, dtype=np.float64), np.asarray(prompt, dtype=np.int64)
-    number = len(np.unique(prompts))
-    if len(margins) < LEAST_PAIRS or number < 2:
+    if len(margins) < LEAST_PAIRS:
         return None
     half = np.random.default_rng(seed).permutation(int(prompts.max()) + 1)[prompts] % 2 == 0
-    if half.all() or not half.any():
-        return None
-    scaled = np.where(half, margins / temperature_of(margins[~half]), margins / temperature_of(margins[half]))
+    fits = len(np.unique(prompts)) >= LEAST_PROMPTS and half.any() and not half.all()
+    read = margins
+    if fits:
+        read = np.where(half, margins / temperature_of(margins[~half]), margins / temperature_of(margins[half]))
     return {
-        "temperature": temperature_of(margins),
-        **figures(scaled),
+        "temperature": temperature_of(margins) if fits else None,
+        **figures(read),
         "raw": {name: value for name, value in figures(margins).items() if name != "bins"},
     }
 

@@ -65,11 +65,13 @@ def judge_folder(
     cache: FeatureCache,
     against: Path | None = None,
     comparable: Sequence[bool] = (),
+    controls_learned: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Judged:
     """Score held-out and control pairs with a model folder, and with `against` if there is one, and measure both.
 
-    `comparable` says for each pair whether `against` never trained on it; the others stay out of the comparison. Raises
+    `comparable` says for each pair whether `against` never trained on it; the others stay out of the comparison.
+    `controls_learned` is how many control pairs are not among `controls`, because they were trained on. Raises
     ModelFolderError.
     """
     after, after_controls = (_rewards(folder, each, cache, on_progress) for each in (pairs, controls))
@@ -80,7 +82,8 @@ def judge_folder(
         before = _rewards(against, kept, cache, on_progress)
         before_controls = _rewards(against, controls, cache, on_progress)
         compared = comparison(kept, before, (after[0][mask], after[1][mask]))
-    return Judged(scorecard(pairs, after), control_figures(controls, after_controls, before_controls), compared)
+    known = control_figures(controls, after_controls, before_controls, controls_learned)
+    return Judged(scorecard(pairs, after), known, compared)
 
 
 def held_out_pair(row: Mapping[str, Any]) -> HeldOutPair | None:

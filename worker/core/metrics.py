@@ -16,6 +16,8 @@ COMPARISON_RESAMPLES = 4000
 """A comparison has one figure a draw, and promotion hangs on it: its probabilities are sure to 0.8 points."""
 CONFIDENCE = 0.95
 QUANTILES = 201
+FEW_PROMPTS = 10
+"""An interval from fewer is drawn from so few prompts that it says little, mostly too narrow."""
 _CELLS = 1 << 21
 """Counts in memory at once while prompts are drawn, 16 MB of them."""
 

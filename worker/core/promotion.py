@@ -7,6 +7,8 @@ from worker.core.metrics import probability_of_gain
 
 LEAST_DOMAIN_PAIRS = 10
 """A domain with fewer held-out pairs has no say: one pair would be worth ten points."""
+LEAST_PROMPTS = 5
+"""With fewer held-out prompts no draw says anything: one prompt that is won is won in every draw of it."""
 NAMED = 5
 
 
@@ -38,12 +40,23 @@ class Check:
     sentence: str
 
 
-def check_rule(rule: Rule, comparison: dict[str, Any], controls: dict[str, Any] | None) -> tuple[Check, ...]:
+def check_rule(
+    rule: Rule,
+    comparison: dict[str, Any],
+    controls: dict[str, Any] | None,
+    chosen_on: dict[str, Any] | None = None,
+) -> tuple[Check, ...]:
     """Return each condition with its outcome, from `scorecard.comparison` and `scorecard.control_figures`.
 
-    A gain must be a gain: a version that is no better on the held-out pairs never passes, whatever the draws say.
+    A gain must be a gain: a version that is no better on the held-out pairs never passes, whatever the draws say, and
+    below LEAST_PROMPTS held-out prompts none passes at all. `chosen_on` names a search that has chosen the recipe on
+    these prompts, if one has: then they do not speak for a version, unless the current one has the same recipe.
     """
     checks = [_gain(rule, comparison)]
+    if (prompts := comparison["prompts"]) < LEAST_PROMPTS:
+        checks.append(Check("prompts", False, f"Too few held-out prompts ({prompts}; the rule needs {LEAST_PROMPTS})."))
+    if chosen_on is not None:
+        checks.append(_chosen(chosen_on))
     if rule.keep_controls and controls is not None:
         checks.append(_controls(controls))
     if rule.max_domain_loss is not None:
@@ -64,11 +77,23 @@ def _gain(rule: Rule, comparison: dict[str, Any]) -> Check:
     )
 
 
+def _chosen(chosen_on: dict[str, Any]) -> Check:
+    said = (
+        f"Recipe search {chosen_on['search']} compared {chosen_on['trials']} recipes, this one among them, on "
+        f"{chosen_on['prompts']} of these held-out prompts"
+    )
+    if chosen_on["same_recipe"]:
+        return Check("search", True, f"{said}; the current version has the same recipe.")
+    return Check("search", False, f"{said}, so they favour it; promote it by hand if you trust the gain.")
+
+
 def _controls(controls: dict[str, Any]) -> Check:
     lost = controls["lost"]
     named = ", ".join(lost[:NAMED]) + (", …" if len(lost) > NAMED else "")
     if lost:
         return Check("controls", False, f"{len(lost)} of {controls['n']} control pairs are lost: {named}.")
+    if not controls["n"]:
+        return Check("controls", True, "No control pair can tell: every one was trained on.")
     return Check("controls", True, f"No control pair of {controls['n']} is lost.")
 
 

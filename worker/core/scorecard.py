@@ -87,18 +87,22 @@ def scorecard(pairs: Sequence[HeldOutPair], rewards: Rewards, seed: int = 0) -> 
     }
 
 
-def control_figures(pairs: Sequence[HeldOutPair], rewards: Rewards, before: Rewards | None) -> dict[str, Any] | None:
-    """Return accuracy on control pairs, whose answer is known, and which are wrong; None without any.
+def control_figures(
+    pairs: Sequence[HeldOutPair], rewards: Rewards, before: Rewards | None, learned: int = 0
+) -> dict[str, Any] | None:
+    """Return accuracy on control pairs, whose answer is known, and which are wrong; None for a project without any.
 
-    `lost` are those that the version before has right and this one has not.
+    `lost` are those that the version before has right and this one has not. `left_out` is how many more control pairs
+    there are, on which a version was trained and which therefore say nothing; of no pairs, accuracy is None.
     """
-    if not pairs:
+    if not pairs and not learned:
         return None
     hits = pair_hits(*rewards, [pair.preference for pair in pairs])
     earlier = None if before is None else pair_hits(*before, [pair.preference for pair in pairs])
     wrong = [pair.id for pair, hit in zip(pairs, hits, strict=True) if hit < 1]
     lost = [] if earlier is None else [pairs[at].id for at in np.flatnonzero((earlier == 1) & (hits < 1)).tolist()]
-    return {"n": len(pairs), "accuracy": float(hits.mean()), "wrong": wrong[:MAX_FLIPS], "lost": lost}
+    accuracy = float(hits.mean()) if pairs else None
+    return {"n": len(pairs), "left_out": learned, "accuracy": accuracy, "wrong": wrong[:MAX_FLIPS], "lost": lost}
 
 
 def comparison(

@@ -13,8 +13,10 @@ from celery import shared_task
 from apps.exports.models import Snapshot
 from apps.reward_models.evaluations import (
     benchmark_rows,
+    chosen_on,
     control_pairs,
     held_out_rows,
+    lineage_of,
     store_evaluation,
     unseen_by,
 )
@@ -45,7 +47,12 @@ def _evaluate(held: Held) -> None:
             against = _other(model)
             source, content_hash = model.snapshot.name, model.snapshot.content_hash
             result = judge_version(
-                held, snapshot=model.snapshot, folder=model_folder(model), versions=[model], against=against
+                held,
+                recipe=model.recipe,
+                snapshot=model.snapshot,
+                folder=model_folder(model),
+                versions=[model],
+                against=against,
             )
         else:
             source = inputs["source"]["name"]
@@ -62,23 +69,34 @@ def _evaluate(held: Held) -> None:
 
 
 def judge_version(
-    held: Held, *, snapshot: Snapshot, folder: Path, versions: Sequence[RewardModel], against: RewardModel | None
+    held: Held,
+    *,
+    recipe: dict[str, Any],
+    snapshot: Snapshot,
+    folder: Path,
+    versions: Sequence[RewardModel],
+    against: RewardModel | None,
 ) -> dict[str, Any]:
     """Return the figures of a model's folder on the held-out prompts of a snapshot, in comparison with `against`.
 
     Prompts that one of `versions` (the model itself, or what it started from) was trained on are left out, and so
-    are those that `against` was trained on from the comparison. `prompts` says which ones remain.
+    are those that `against` was trained on from the comparison. `prompts` says which ones remain. Control pairs are
+    those that neither has learned. `chosen_on` says whether a search has chosen the recipe on these prompts.
     """
     from worker.core.evaluation import held_out_pair, judge_folder  # loads torch, which importers must not
 
     unseen = unseen_by(*versions)
     rows = [pair for row in held_out_rows(snapshot) if (pair := held_out_pair(row)) is not None]
     pairs = [pair for pair in rows if unseen(pair.prompt_key)]
-    fair = unseen_by(against) if against is not None else lambda key: True
+    others = [against] if against is not None else []
+    fair = unseen_by(*others)
+    learned_from = {version.snapshot.pk: version.snapshot for version in lineage_of(*versions, *others)}
+    controls, learned = control_pairs(snapshot.project, *(learned_from | {snapshot.pk: snapshot}).values())
     judged = judge_folder(
         folder,
         pairs=pairs,
-        controls=control_pairs(snapshot.project),
+        controls=controls,
+        controls_learned=learned,
         cache=feature_cache(),
         against=model_folder(against) if against is not None else None,
         comparable=[fair(pair.prompt_key) for pair in pairs],
@@ -87,6 +105,7 @@ def judge_version(
     keys = sorted({pair.prompt_key for pair in pairs})
     return {
         **asdict(judged),
+        "chosen_on": chosen_on(snapshot.project, recipe, set(keys), against),
         "prompts": {
             "snapshot": str(snapshot.pk),
             "content_hash": snapshot.content_hash,

@@ -47,7 +47,14 @@ def _train(held: Held) -> None:
     held.progress(1, 1, "Comparing with the current version")
     current, made = current_model(run.project), Path(saved["model"])
     with failing_in_sentences():
-        judged = judge_version(held, snapshot=run.snapshot, folder=made, versions=started_from(run), against=current)
+        judged = judge_version(
+            held,
+            recipe=run.recipe,
+            snapshot=run.snapshot,
+            folder=made,
+            versions=started_from(run),
+            against=current,
+        )
     write_card(folder=made, result=judged)
     register_version(
         run=run,

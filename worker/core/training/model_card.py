@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from worker.core.metrics import FEW_PROMPTS
+
 LOAD_WITH_SENTENCE_TRANSFORMERS = """\
 from sentence_transformers import SentenceTransformer
 
@@ -104,20 +106,37 @@ close to it, and weak among the pairs where the shorter response won.
 """
 
 
-def held_out_figures(snapshot: str, card: dict[str, Any]) -> Figures:
-    """Return the figures of a scorecard that a hub shows; people's names stay out of it."""
+def held_out_figures(snapshot: str, result: dict[str, Any]) -> tuple[Figures, ...]:
+    """Return what a hub shows of a held-out evaluation: scorecard and control pairs; people's names stay out of it."""
+    card = result["card"]
     calibration, ceiling, bias = card.get("calibration"), card.get("ceiling"), card.get("length_bias")
+    plain = calibration and calibration["raw"]  # what somebody who loads the model finds; a temperature is one's own
     metrics = {
         "accuracy": card["accuracy"],
-        "nll": calibration and calibration["nll"],
-        "brier_score": calibration and calibration["brier"],
-        "expected_calibration_error": calibration and calibration["ece"],
+        "nll": plain and plain["nll"],
+        "brier_score": plain and plain["brier"],
+        "expected_calibration_error": plain and plain["ece"],
+        "temperature": calibration and calibration["temperature"],
+        "nll_with_temperature": calibration and calibration["temperature"] and calibration["nll"],
         "length_bias": bias and bias["choice"]["coefficient"],
         "agreement_with_single_people": (card.get("annotators") or {}).get("all")
         and card["annotators"]["all"]["accuracy"],
         "noise_ceiling": ceiling and ceiling["person"]["accuracy"],
     }
-    return Figures("Held-out prompts of a Tiebreak snapshot", "tiebreak-snapshot", snapshot, metrics)
+    name = "Held-out prompts of a Tiebreak snapshot"
+    if chosen := result.get("chosen_on"):
+        name += f", on {chosen['prompts']} of which a search chose the recipe out of {chosen['trials']}"
+    held_out = Figures(name, "tiebreak-snapshot", snapshot, metrics)
+    return held_out, *_control_pair_figures(snapshot, result["controls"])
+
+
+def _control_pair_figures(snapshot: str, controls: dict[str, Any] | None) -> tuple[Figures, ...]:
+    """Return the figures of control pairs, with how many were left out because they were trained on; none of none."""
+    if not controls or not controls["n"] or "left_out" not in controls:
+        return ()
+    note = f"{controls['n']}; {controls['left_out']} that were trained on are left out"
+    metrics = {"accuracy": controls["accuracy"]}
+    return (Figures("Control pairs that were not trained on", "tiebreak-control-pairs", snapshot, metrics, note),)
 
 
 def benchmark_figures(title: str, name: str, content_hash: str, result: dict[str, Any]) -> Figures:
@@ -192,7 +211,10 @@ def _metrics_table(validation: dict[str, Any] | None) -> str:
         ),
         ("log-loss (0.693 is chance)", f"{validation['log_loss']:.3f}"),
     ]
-    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
+    table = "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
+    if validation["prompts"] >= FEW_PROMPTS:
+        return table
+    return f"{table}\n\n**Measured on fewer than {FEW_PROMPTS} prompts: figures and intervals say little.**"
 
 
 def _number(value: float | None) -> str:
