@@ -87,6 +87,20 @@ def measured(
     return found
 
 
+@dataclass(frozen=True)
+class Verdicts:
+    """What rules say about responses (n, k): whether each is satisfied, applies, was asked at all, and was readable.
+
+    A rule that was not asked neither applies nor is satisfied. What was said and cannot be read applies and is not
+    satisfied: a response that confuses its judge must not gain by it.
+    """
+
+    yes: NDArray[np.bool_]
+    applies: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    unreadable: NDArray[np.bool_]
+
+
 class Judge:
     """The verdicts of the rules of a set on responses; measured here, or looked up where a language model gave them."""
 
@@ -101,16 +115,10 @@ class Judge:
         self._column = {name: at for at, name in enumerate(self.names)}
         self.statements = {rule.statement_hash: at for at, rule in enumerate(rules) if at not in self._measured}
 
-    def verdicts(
-        self, responses: Sequence[int], values: NDArray[np.float64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return satisfied, applies, known (n, k) for responses whose properties are `values` (n, p).
-
-        `known` is false where a language model was not asked yet. What it said that cannot be read counts as a no:
-        a response that confuses its judge must not gain by it.
-        """
+    def verdicts(self, responses: Sequence[int], values: NDArray[np.float64]) -> Verdicts:
+        """Return the verdicts on responses whose properties are `values` (n, p)."""
         shape = (len(responses), len(self.rules))
-        yes, applies, known = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
+        yes, applies, known, unreadable = (np.zeros(shape, dtype=np.bool_) for _ in range(4))
         for at, rule in self._measured.items():
             yes[:, at], applies[:, at] = rule.verdicts(values[:, self._column[rule.name]])
             known[:, at] = True
@@ -121,12 +129,16 @@ class Judge:
                 yes[row, at] = value == Verdict.Value.YES
                 applies[row, at] = value != Verdict.Value.NOT_APPLICABLE
                 known[row, at] = True
-        return yes, applies, known
+                unreadable[row, at] = value == Verdict.Value.UNREADABLE
+        return Verdicts(yes, applies, known, unreadable)
 
-    def votes(self, first: NDArray[np.float64], second: NDArray[np.float64], verdicts: Any) -> NDArray[np.int8]:
+    def votes(
+        self, first: NDArray[np.float64], second: NDArray[np.float64], verdicts: Sequence[Verdicts]
+    ) -> NDArray[np.int8]:
         """Return what each rule prefers in pairs (m, k), from the values (m, p) and verdicts of both responses."""
-        (yes_1, applies_1, _), (yes_2, applies_2, _) = verdicts
-        votes = np.where(applies_1 & applies_2, yes_2.astype(np.int8) - yes_1.astype(np.int8), 0).astype(np.int8)
+        one, other = verdicts
+        more = other.yes.astype(np.int8) - one.yes.astype(np.int8)
+        votes = np.where(one.applies & other.applies, more, 0).astype(np.int8)
         for at, rule in self._measured.items():
             column = self._column[rule.name]
             votes[:, at] = rule.votes(first[:, column], second[:, column])

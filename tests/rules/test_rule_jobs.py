@@ -104,6 +104,8 @@ def test_no_rule_is_a_result(project):
     made = start_mining(project=project, options={"miner": "programmatic"})
     extract_rules(made.job.pk)
     assert done(made.job).result["rules"] == 0
+    assert RuleSet.objects.get().figures["held_out"]["share"] is None  # no rule is not right half of the time
+    assert RuleSet.objects.get().figures["gain_over_length"] is None
     job = start_measuring(rule_set=RuleSet.objects.get())
     measure_rules(job.pk)
     job.refresh_from_db()

@@ -55,8 +55,11 @@ def _measure(held: Held) -> None:
         raise JobFailed("There is no rule to measure: every rule of this set is rejected, or it has none.")
     judge, found = Judge(rules), labeled_pairs(rule_set.project, seed=rule_set.options.get("seed", 0))
     first, second = _values(held, found, judge.names)
-    verdicts = [judge.verdicts([pair.first for pair in found], first)]
-    verdicts.append(judge.verdicts([pair.second for pair in found], second))
+    verdicts = (
+        judge.verdicts([pair.first for pair in found], first),
+        judge.verdicts([pair.second for pair in found], second),
+    )
+    known = verdicts[0].known & verdicts[1].known
     votes = judge.votes(first, second, verdicts)
     labels = labels_from(found, seed=rule_set.options.get("seed", 0), by_prompt=rule_set.options.get("by_prompt"))
     pairs = Pairs(
@@ -67,19 +70,18 @@ def _measure(held: Held) -> None:
         when=np.array([pair.when.timestamp() for pair in found], dtype=np.float64),
     )
     of_rules = [
-        rule_figures(votes[:, at], pairs, _held_out(rule, rule_set, pairs), judge.asked_again(at))
+        rule_figures(votes[:, at], pairs, _held_out(rule, rule_set, pairs), known[:, at], judge.asked_again(at))
         for at, rule in enumerate(rules)
     ]
     weights = np.array([rule.weight for rule in rules])
     counts_as_yes = bool(rule_set.options.get("not_applicable_is_yes", False))
-    fractions = [
-        score_of(yes, applies & known, weights, not_applicable_is_yes=counts_as_yes) for yes, applies, known in verdicts
-    ]
+    fractions = [score_of(each.yes, each.applies, weights, not_applicable_is_yes=counts_as_yes) for each in verdicts]
     margins, unseen = _margins(rule_set.project, found)
     everywhere = np.all([_held_out(rule, rule_set, pairs) for rule in rules], axis=0)
-    of_set = set_figures(votes, weights, fractions[1] - fractions[0], pairs, everywhere, margins, unseen)
+    score = fractions[1] - fractions[0]
+    of_set = set_figures(votes, weights, score, pairs, everywhere, known.all(axis=1), margins, unseen)
     of_set["numbers"] = [rule.number for rule in rules]
-    sides = expected_sides(votes, weights, of_rules)
+    sides = expected_sides(votes, known, weights, of_rules)
     store_figures(
         rule_set=rule_set,
         claim=held.claim,

@@ -106,21 +106,21 @@ def _by_rules(scorer: Scorer) -> Measure:
 
     def measured(responses: list[Response]) -> list[Measured]:
         values = measure([(prompt_text(each.prompt.messages), each.text) for each in responses], judge.names)
-        yes, applies, known = judge.verdicts([each.pk for each in responses], values)
-        scores = score_of(yes, applies, weights, not_applicable_is_yes=counts_as_yes)
+        said = judge.verdicts([each.pk for each in responses], values)
+        scores = score_of(said.yes, said.applies, weights, not_applicable_is_yes=counts_as_yes)
         return [
             Measured(
                 response.pk,
                 float(scores[row]),
                 input_hash(response),
                 {
-                    "yes": numbers[yes[row]].tolist(),
-                    "no": numbers[applies[row] & ~yes[row]].tolist(),
-                    "not_applicable": numbers[~applies[row]].tolist(),
+                    "yes": numbers[said.yes[row]].tolist(),
+                    "no": numbers[said.applies[row] & ~said.yes[row]].tolist(),
+                    "not_applicable": numbers[~said.applies[row]].tolist(),
                 },
             )
             for row, response in enumerate(responses)
-            if known[row].all()
+            if said.known[row].all()
         ]
 
     return measured
