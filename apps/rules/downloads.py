@@ -46,6 +46,7 @@ def verdict_lines(rule_set: RuleSet) -> Iterator[bytes]:
                     "external_id": external_id,
                     "prompt_hash": prompt_hash,
                     "rule_set": rule_set.version,
+                    "verifier": rule_set.verifier or None,
                     "responses": [of(first), of(second)],
                 },
                 option=orjson.OPT_APPEND_NEWLINE,

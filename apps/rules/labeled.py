@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from django.db import connection
+from django.db.models import QuerySet
 from numpy.typing import NDArray
 
 from apps.projects.models import Project
@@ -102,10 +103,10 @@ class Verdicts:
 
 
 class Judge:
-    """The verdicts of the rules of a set on responses; measured here, or looked up where a language model gave them."""
+    """The verdicts of the rules of a set on responses: measured here, or those of its verifier and of no other model."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self.rules = rules
+    def __init__(self, rules: Sequence[Rule], verifier: str) -> None:
+        self.rules, self.verifier = rules, verifier
         self._measured = {
             at: MeasuredRule.from_parameters(rule.property, rule.parameters)
             for at, rule in enumerate(rules)
@@ -144,22 +145,22 @@ class Judge:
             votes[:, at] = rule.votes(first[:, column], second[:, column])
         return votes
 
-    def asked_again(self, at: int) -> list[list[str]]:
-        """Return the verdicts of every question about a rule that was asked more than once (one query)."""
+    def asked_again(self, at: int, project: Project) -> list[list[str]]:
+        """Return the verdicts of every question in a project about a rule that was asked repeatedly (one query)."""
         if at in self._measured:
             return []
-        rows = Verdict.objects.filter(statement_hash=self.rules[at].statement_hash)
-        by_question: dict[tuple[int, str], list[str]] = defaultdict(list)
-        for response, verifier, value in rows.values_list("response_id", "verifier", "value"):
-            by_question[response, verifier].append(value)
+        rows = self._said().filter(statement_hash=self.rules[at].statement_hash, response__prompt__project=project)
+        by_question: dict[int, list[str]] = defaultdict(list)
+        for response, value in rows.values_list("response_id", "value").iterator():
+            by_question[response].append(value)
         return [verdicts for verdicts in by_question.values() if len(verdicts) > 1]
 
     def _looked_up(self, responses: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-        """Yield the newest verdict last."""
-        rows = Verdict.objects.filter(
-            response__in=responses, statement_hash__in=list(self.statements), repetition=0
-        ).order_by("id")
+        rows = self._said().filter(response__in=responses, statement_hash__in=list(self.statements), repetition=0)
         yield from rows.values_list("response_id", "statement_hash", "value")
+
+    def _said(self) -> QuerySet[Verdict]:
+        return Verdict.objects.filter(verifier=self.verifier)
 
 
 def _texts(ids: list[int]) -> Iterator[tuple[list[int], list[tuple[str, str]]]]:

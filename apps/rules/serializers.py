@@ -81,6 +81,9 @@ class RuleSetSerializer(serializers.Serializer[RuleSet]):
     origin = serializers.ChoiceField(choices=RuleSet.Origin.choices)
     parent = serializers.CharField(source="parent_id", allow_null=True)  # type: ignore[assignment]
     scorer = serializers.CharField(source="scorer_id", allow_null=True)
+    verifier = serializers.CharField(
+        allow_blank=True, help_text="Whose verdicts count for its read rules: model, address as a hash, prompts."
+    )
     created_at = serializers.DateTimeField()
     activated_at = serializers.DateTimeField(allow_null=True)
     measured_at = serializers.DateTimeField(allow_null=True)

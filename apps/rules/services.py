@@ -113,7 +113,10 @@ def create_rule_set(
         parent=parent,
         options=options,
         figures=figures or {},
-        measured_at=timezone.now() if figures else None,
+        measured_at=parent.measured_at if parent else timezone.now() if figures else None,
+        changed_at=parent.changed_at if parent else None,
+        verifier=parent.verifier if parent else "",
+        endpoint=parent.endpoint if parent else None,
         created_by=created_by,
     )
     Rule.objects.bulk_create([_rule(made, number, each) for number, each in enumerate(rules, start=1)])
@@ -194,7 +197,7 @@ def activate(*, rule_set: RuleSet, actor: User | None) -> Job:
             project=project,
             name=f"Rule set {rule_set.version}",
             kind=Scorer.Kind.RULE_SET,
-            config={"rule_set": rule_set.pk, "version": rule_set.version},
+            config={"rule_set": rule_set.pk, "version": rule_set.version, "verifier": rule_set.verifier},
         )
     Scorer.objects.filter(project=project, kind=Scorer.Kind.RULE_SET).update(keeps_up=False)
     Scorer.objects.filter(pk=rule_set.scorer.pk).update(keeps_up=True)

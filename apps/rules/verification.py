@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
@@ -30,20 +32,53 @@ class Check:
 
 
 def start_verification(*, rule_set: RuleSet, endpoint: str, created_by: User, repetitions: int = 1) -> Job:
-    """Start a job that checks every response of the project with a model of the person who starts it."""
+    """Start a job that checks every response of the project with a model of the person who starts it.
+
+    From then on this model's verdicts are those of the set: see `bind_verifier`.
+    """
+    with transaction.atomic():
+        bound = bind_verifier(rule_set=rule_set, endpoint=endpoint, actor=created_by)
+        if not read_rules(bound):
+            raise Conflict(_("This rule set has no rule that a language model reads."))
+        return _start(bound, created_by, repetitions)
+
+
+@transaction.atomic
+def bind_verifier(*, rule_set: RuleSet, endpoint: str, actor: User) -> RuleSet:
+    """Make a person's model the one whose verdicts count for a set, and return the set (its row is locked).
+
+    A set that was ever active keeps its verifier; the same model by another key is the same verifier.
+    """
     try:
-        model = get_endpoint(created_by, endpoint)
+        model = get_endpoint(actor, endpoint)
     except NotFound as error:
         raise InvalidInput(error.detail, [FieldError("/endpoint", error.detail)]) from error
-    if not read_rules(rule_set):
-        raise Conflict(_("This rule set has no rule that a language model reads."))
-    local = model.kind == ModelEndpoint.Kind.LOCAL
+    bound = RuleSet.objects.select_for_update(of=("self",)).select_related("project").get(pk=rule_set.pk)
+    verifier = verifier_of(model)
+    if bound.scorer_id is not None and bound.verifier not in ("", verifier):
+        raise Conflict(
+            _("This version scores by the verdicts of %(verifier)s. Edit a rule: another model may check the draft.")
+            % {"verifier": bound.verifier}
+        )
+    if bound.verifier != verifier:
+        bound.changed_at = timezone.now()
+    bound.verifier, bound.endpoint = verifier, model
+    bound.save(update_fields=["verifier", "endpoint", "changed_at"])
+    return bound
+
+
+def _start(rule_set: RuleSet, created_by: User, repetitions: int) -> Job:
+    """Start checking with the set's own model, or return the unfinished job that does."""
+    endpoint = rule_set.endpoint
+    if endpoint is None:
+        raise Conflict(_("The language model of this rule set is deleted."))
+    local = endpoint.kind == ModelEndpoint.Kind.LOCAL
     return enqueue(
         kind="local_verification" if local else "verification",
         project=rule_set.project,
-        inputs={"rule_set": rule_set.pk, "endpoint": model.pk, "repetitions": repetitions},
+        inputs={"rule_set": rule_set.pk, "endpoint": endpoint.pk, "repetitions": repetitions},
         created_by=created_by,
-        key=f"verification-{rule_set.pk}-{model.pk}",
+        key=f"verification-{rule_set.pk}-{endpoint.pk}",
     )
 
 

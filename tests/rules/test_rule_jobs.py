@@ -14,7 +14,7 @@ from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet, Verdict
 from apps.rules.services import ProposedRule, activate, create_rule_set, freeze_labels, start_measuring, start_mining
 from apps.signals.models import Scorer, Signal
 from tests.factories import ProjectFactory
-from tests.rules.labeled import label_pairs
+from tests.rules.labeled import bound, label_pairs
 from worker.tasks.rules import extract_rules, measure_rules
 from worker.tasks.scoring import score_responses
 
@@ -145,14 +145,22 @@ def test_what_a_language_model_said_is_looked_up_and_what_it_did_not_say_waits(p
     made = create_rule_set(
         project=project, origin="language_model", rules=[ProposedRule(text="Is kind.")], options={}, created_by=None
     )
+    made = bound(made, manager)
     rule = made.rules.get()
     assert rule.kind == Kind.LANGUAGE_MODEL
     said = {first.response_1: "yes", first.response_2: "no", second.response_1: "unreadable"}
     for response, value in said.items():
         for repetition, again in enumerate([value, "yes", "no"]):
             Verdict.objects.create(
-                response=response, statement_hash=rule.statement_hash, verifier="v1", value=again, repetition=repetition
-            )
+                response=response, statement_hash=rule.statement_hash, verifier=made.verifier, value=again,
+                repetition=repetition,
+            )  # fmt: skip
+    elsewhere = label_pairs(ProjectFactory(), 1)[0].response_1
+    others = [(second.response_2, "v1", 0), *((elsewhere, made.verifier, repetition) for repetition in range(2))]
+    for response, verifier, repetition in others:  # another model's word, and another project's
+        Verdict.objects.create(
+            response=response, statement_hash=rule.statement_hash, verifier=verifier, value="yes", repetition=repetition
+        )
     job = activate(rule_set=made, actor=manager)
     score_responses(job.pk)
     assert done(job).result["scored"] == 3

@@ -13,7 +13,7 @@ from apps.signals.services import run_scorer
 from worker.core import rule_prompts
 from worker.core.conversation import prompt_text
 from worker.tasks.language_models import Asking
-from worker.tasks.running import Held, run_job
+from worker.tasks.running import Held, JobFailed, run_job
 
 BATCH = 100
 """Verdicts stored together: what a killed worker reads out of the stored answers again."""
@@ -38,6 +38,8 @@ def _verify(held: Held) -> None:
     rule_set = RuleSet.objects.select_related("scorer").get(pk=inputs["rule_set"])
     asking = Asking(held, inputs["endpoint"], purpose="verification")
     verifier, repetitions = verification.verifier_of(asking.endpoint), inputs["repetitions"]
+    if verifier != rule_set.verifier:
+        raise JobFailed("The language model, or what checks this rule set, was changed. Start the check again.")
     rules = verification.read_rules(rule_set)
     total = verification.wanted_verdicts(rule_set, rules, repetitions)
     open_checks: dict[int, Check] = {}

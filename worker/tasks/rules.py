@@ -53,7 +53,8 @@ def _measure(held: Held) -> None:
     rules = list(rule_set.rules.exclude(state=Rule.State.REJECTED).order_by("number"))
     if not rules:
         raise JobFailed("There is no rule to measure: every rule of this set is rejected, or it has none.")
-    judge, found = Judge(rules), labeled_pairs(rule_set.project, seed=rule_set.options.get("seed", 0))
+    project, seed = rule_set.project, rule_set.options.get("seed", 0)
+    judge, found = Judge(rules, rule_set.verifier), labeled_pairs(project, seed=seed)
     first, second = _values(held, found, judge.names)
     verdicts = (
         judge.verdicts([pair.first for pair in found], first),
@@ -61,7 +62,7 @@ def _measure(held: Held) -> None:
     )
     known = verdicts[0].known & verdicts[1].known
     votes = judge.votes(first, second, verdicts)
-    labels = labels_from(found, seed=rule_set.options.get("seed", 0), by_prompt=rule_set.options.get("by_prompt"))
+    labels = labels_from(found, seed=seed, by_prompt=rule_set.options.get("by_prompt"))
     pairs = Pairs(
         labels=labels,
         comparison=np.array([pair.comparison for pair in found], dtype=np.int64),
@@ -70,13 +71,15 @@ def _measure(held: Held) -> None:
         when=np.array([pair.when.timestamp() for pair in found], dtype=np.float64),
     )
     of_rules = [
-        rule_figures(votes[:, at], pairs, _held_out(rule, rule_set, pairs), known[:, at], judge.asked_again(at))
+        rule_figures(
+            votes[:, at], pairs, _held_out(rule, rule_set, pairs), known[:, at], judge.asked_again(at, project)
+        )
         for at, rule in enumerate(rules)
     ]
     weights = np.array([rule.weight for rule in rules])
     counts_as_yes = bool(rule_set.options.get("not_applicable_is_yes", False))
     fractions = [score_of(each.yes, each.applies, weights, not_applicable_is_yes=counts_as_yes) for each in verdicts]
-    margins, unseen = _margins(rule_set.project, found)
+    margins, unseen = _margins(project, found)
     everywhere = np.all([_held_out(rule, rule_set, pairs) for rule in rules], axis=0)
     score = fractions[1] - fractions[0]
     of_set = set_figures(votes, weights, score, pairs, everywhere, known.all(axis=1), margins, unseen)

@@ -97,7 +97,7 @@ def _by_rules(scorer: Scorer) -> Measure:
     A response about which a language model's rule has no verdict yet is left for a later run.
     """
     rule_set = RuleSet.objects.get(pk=scorer.config["rule_set"])
-    judge = Judge(list(rule_set.rules.filter(state=Rule.State.KEPT).order_by("number")))
+    judge = Judge(list(rule_set.rules.filter(state=Rule.State.KEPT).order_by("number")), rule_set.verifier)
     if not judge.rules:
         raise JobFailed("The rule set of this scorer has no rule that is kept.")
     weights = np.array([rule.weight for rule in judge.rules])
