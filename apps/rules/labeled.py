@@ -103,7 +103,7 @@ class Verdicts:
 
 
 class Judge:
-    """The verdicts of the rules of a set on responses: measured here, or those of its verifier and of no other model."""
+    """The verdicts of a set's rules on responses: measured here, or those of its verifier and of no other model."""
 
     def __init__(self, rules: Sequence[Rule], verifier: str) -> None:
         self.rules, self.verifier = rules, verifier

@@ -153,6 +153,17 @@ class NewRuleExtractionSerializer(StrictSerializer):
         return attrs
 
 
+class ActivationSerializer(StrictSerializer):
+    """What an active version needs to know."""
+
+    endpoint = TextField(
+        required=False,
+        max_length=20,
+        help_text="Id of a model endpoint of yours that checks responses, now and as they come; needed for rules "
+        "that a language model reads, unless the version has been checked with one.",
+    )
+
+
 class NewVerificationSerializer(StrictSerializer):
     """With which model to check responses against a set's rules."""
 

@@ -161,9 +161,11 @@ def test_what_a_language_model_said_is_looked_up_and_what_it_did_not_say_waits(p
         Verdict.objects.create(
             response=response, statement_hash=rule.statement_hash, verifier=verifier, value="yes", repetition=repetition
         )
-    job = activate(rule_set=made, actor=manager)
+    activate(rule_set=made, actor=manager)
+    job = Job.objects.get(kind="scoring")
     score_responses(job.pk)
-    assert done(job).result["scored"] == 3
+    assert done(job).result == {"scored": 3, "signals": 3, "waiting": 1}
+    assert Scorer.objects.get().statistics is None  # not of all responses yet
     values = dict(Signal.objects.values_list("response_id", "value"))
     assert values == {first.response_1_id: 1.0, first.response_2_id: 0.0, second.response_1_id: 0.0}
     score_responses(Job.objects.get(kind="scoring", state="queued").pk)  # looks once more whether something came

@@ -8,6 +8,7 @@ from apps.endpoints.asking import Wanted
 from apps.jobs.services import storing, succeed
 from apps.rules import verification
 from apps.rules.models import RuleSet, Verdict
+from apps.rules.services import start_measuring
 from apps.rules.verification import Check
 from apps.signals.services import run_scorer
 from worker.core import rule_prompts
@@ -35,7 +36,7 @@ def verify_responses_here(job_id: int) -> None:
 
 def _verify(held: Held) -> None:
     inputs = held.job.inputs
-    rule_set = RuleSet.objects.select_related("scorer").get(pk=inputs["rule_set"])
+    rule_set = RuleSet.objects.select_related("scorer", "project").get(pk=inputs["rule_set"])
     asking = Asking(held, inputs["endpoint"], purpose="verification")
     verifier, repetitions = verification.verifier_of(asking.endpoint), inputs["repetitions"]
     if verifier != rule_set.verifier:
@@ -61,9 +62,12 @@ def _verify(held: Held) -> None:
             held.progress(made, max(total, made), f"{made} verdicts")
     made += _store(held, batch)
     with storing(held.claim):
+        if made:
+            verification.note_verdicts(rule_set)
         succeed(held.claim, result={"verdicts": made, "failed": failed, "verifier": verifier})
-    if rule_set.scorer is not None:
-        run_scorer(scorer=rule_set.scorer)
+        start_measuring(rule_set=rule_set)
+        if rule_set.scorer is not None:
+            run_scorer(scorer=rule_set.scorer)
 
 
 def _question(key: int, check: Check) -> Wanted[str]:

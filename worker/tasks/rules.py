@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from celery import shared_task
+from django.utils import timezone
 from numpy.typing import NDArray
 
 from apps.projects.models import Project
@@ -49,6 +50,7 @@ def _extract(held: Held) -> None:
 
 
 def _measure(held: Held) -> None:
+    began = timezone.now()
     rule_set = RuleSet.objects.select_related("project").get(pk=held.job.inputs["rule_set"])
     rules = list(rule_set.rules.exclude(state=Rule.State.REJECTED).order_by("number"))
     if not rules:
@@ -86,6 +88,7 @@ def _measure(held: Held) -> None:
     of_set["numbers"] = [rule.number for rule in rules]
     sides = expected_sides(votes, known, weights, of_rules)
     store_figures(
+        began=began,
         rule_set=rule_set,
         claim=held.claim,
         rules=rules,
