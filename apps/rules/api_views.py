@@ -95,7 +95,9 @@ class RuleSetActivate(APIView):
         rule_set = get_owned(request.user, RuleSet.objects.all(), id, Role.MANAGER)
         body = ActivationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        job = services.activate(rule_set=rule_set, actor=request.user, **body.validated_data)
+        reward = dict(body.validated_data)
+        endpoint = reward.pop("endpoint", "")
+        job = services.activate(rule_set=rule_set, actor=request.user, endpoint=endpoint, reward=reward)
         return accepted(job=job, created=rule_set)
 
 

@@ -28,6 +28,7 @@ from apps.signals.services import run_scorer
 from worker.core.consensus import Status
 from worker.core.rules.figures import as_json
 from worker.core.rules.mining import Mined
+from worker.core.rules.rewards import MAX_WEIGHT
 from worker.core.rules.statements import MeasuredRule, sentence_hash
 from worker.core.rules.units import DISCOVERY, SELECTION, TEST, Labels
 
@@ -184,11 +185,14 @@ def draft_of(*, rule_set: RuleSet, actor: User | None) -> RuleSet:
 
 
 @transaction.atomic
-def activate(*, rule_set: RuleSet, actor: User | None, endpoint: str = "") -> Job:
+def activate(
+    *, rule_set: RuleSet, actor: User | None, endpoint: str = "", reward: Mapping[str, float] | None = None
+) -> Job:
     """Switch a set on: what was not rejected is kept, the set before it is retired, and every response is scored.
 
     Rules that a language model reads need one that keeps checking responses: `endpoint`, of the person who activates,
     or the one that has checked them for this set. The job is then that of checking, which scores and measures after.
+    `reward` may set `reward_weight` and `reward_offset` of the rule reward, before a set is active for the first time.
     """
     project = Project.objects.select_for_update(no_key=True).get(pk=rule_set.project_id)
     rule_set = RuleSet.objects.select_related("project", "endpoint__owner").get(pk=rule_set.pk)
@@ -202,6 +206,8 @@ def activate(*, rule_set: RuleSet, actor: User | None, endpoint: str = "") -> Jo
     if read and not may_check(rule_set):
         detail = _("A language model reads rules of this set: name the one that checks responses against them.")
         raise InvalidInput(detail, [FieldError("/endpoint", detail)])
+    if reward:
+        _set_reward(rule_set, reward)
     rule_set.rules.filter(state=Rule.State.PROPOSED).update(state=Rule.State.KEPT)
     RuleSet.objects.filter(project=project, state=RuleSet.State.ACTIVE).update(state=RuleSet.State.RETIRED)
     if rule_set.scorer is None:
@@ -214,11 +220,30 @@ def activate(*, rule_set: RuleSet, actor: User | None, endpoint: str = "") -> Jo
     Scorer.objects.filter(project=project, kind=Scorer.Kind.RULE_SET).update(keeps_up=False)
     Scorer.objects.filter(pk=rule_set.scorer.pk).update(keeps_up=True)
     rule_set.state, rule_set.activated_at = RuleSet.State.ACTIVE, timezone.now()
-    rule_set.save(update_fields=["state", "activated_at", "scorer"])
+    rule_set.save(update_fields=["state", "activated_at", "scorer", "options"])
     record(project=project, actor=actor, verb="activated a rule set", version=rule_set.version)
     start_measuring(rule_set=rule_set, created_by=actor)
     scoring = run_scorer(scorer=rule_set.scorer, created_by=actor)
     return check_responses(rule_set=rule_set, created_by=actor) if read else scoring
+
+
+def wrong_reward(reward: Mapping[str, float]) -> list[FieldError]:
+    """Return what is wrong with the weight and the offset of a rule reward."""
+    most = {"reward_weight": MAX_WEIGHT, "reward_offset": 1.0}
+    said = _("Expected a number from 0 to %(most)s.")
+    return [
+        FieldError(f"/{name}", said % {"most": f"{most[name]:g}"})
+        for name, value in reward.items()
+        if not 0 <= value <= most[name]
+    ]
+
+
+def _set_reward(rule_set: RuleSet, reward: Mapping[str, float]) -> None:
+    if rule_set.scorer_id is not None:
+        raise Conflict(_("A version that was active never changes, and its settings neither."))
+    if errors := wrong_reward(reward):
+        raise InvalidInput(_("The settings are not valid."), errors)
+    rule_set.options = {**rule_set.options, **reward}
 
 
 def start_measuring(*, rule_set: RuleSet, created_by: User | None = None) -> Job:

@@ -133,7 +133,10 @@ def test_the_rest_doors(client, draft, manager, project):
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/parameters/wants")
     assert call("PATCH", f"rules/{shown['rules'][0]['id']}/", {"charm": 1}).status_code == 422
     assert call("PATCH", f"rules/{shown['rules'][1]['id']}/", {"merged_into": 3}).json()["merged_into"] == 3
-    accepted = call("POST", f"rule-sets/{listed['id']}/activate/")
+    path = f"rule-sets/{listed['id']}/activate/"
+    assert call("POST", path, {"reward_weight": -1}).json()["errors"][0]["pointer"] == "/reward_weight"
+    accepted = call("POST", path, {"reward_weight": 5})
+    assert call("GET", f"rule-sets/{listed['id']}/").json()["options"] == {"miner": "x", "reward_weight": 5}
     assert (accepted.status_code, accepted.json()["job"]["kind"]) == (202, "verification")
     assert call("POST", f"rule-sets/{listed['id']}/activate/").status_code == 409
     edited = call("PATCH", f"rules/{shown['rules'][0]['id']}/", {"weight": 2}).json()

@@ -7,6 +7,8 @@ with weight 10 and offset 0.75; s is the fraction of rules that are satisfied (`
 from dataclasses import dataclass
 
 WEIGHT, OFFSET = 10.0, 0.75
+MAX_WEIGHT = 1000.0
+"""The most a weight can be; an offset is a share."""
 
 
 @dataclass(frozen=True)
