@@ -12,7 +12,7 @@ from apps.rules.models import RuleSet, Verdict
 from apps.rules.services import ProposedRule, activate, create_rule_set, edit_rule
 from apps.rules.verification import PAGE, read_rules, unverified, verifier_of
 from apps.signals.models import Scorer, Signal
-from apps.signals.services import score_new_responses
+from apps.signals.services import freeze_statistics, score_new_responses
 from tests.api.conftest import Api, pointers, problem
 from tests.factories import ComparisonFactory, ResponseFactory
 from tests.language_model_server import Said
@@ -128,16 +128,24 @@ def test_the_file_of_verdicts_has_the_reward_with_its_parts(project, rule_set):
     RuleSet.objects.filter(pk=rule_set.pk).update(scorer=by_rules)
     rule_set.refresh_from_db()
     for response, fraction in zip(sides, (1.0, 0.5), strict=True):
-        Signal.objects.create(scorer=by_rules, response=response, value=fraction, input_hash="")
+        parts = {"yes": [1] if fraction == 0.5 else [1, 2], "no": [2] if fraction == 0.5 else [], "not_applicable": [3]}
+        Signal.objects.create(scorer=by_rules, response=response, value=0.9, parts=parts, input_hash="")
     (line,) = map(json.loads, verdict_lines(rule_set))
     assert "rule_reward" not in line["responses"][0]
     model = Scorer.objects.create(project=project, name="M", kind="reward_model", orders_queue=True)
     for response, value in zip(sides, (5.0, 1.0), strict=True):  # mean 3, standard deviation 2
         Signal.objects.create(scorer=model, response=response, value=value, input_hash="")
     (line,) = map(json.loads, verdict_lines(rule_set))
+    assert (line["reward_model"], "rule_reward" in line["responses"][0]) == (None, False), "no statistics yet"
+    freeze_statistics(scorer=model)
+    late = ComparisonFactory(project=project).response_1
+    Signal.objects.create(scorer=model, response=late, value=1e6, input_hash="")
+    (line, _late) = map(json.loads, verdict_lines(rule_set))
+    assert (line["reward_model"]["scorer"], line["reward_model"]["statistics"]["mean"]) == (str(model.pk), 3.0)
+    assert [(each["score"], each["fraction"]) for each in line["responses"]] == [(0.9, 1.0), (0.9, 0.5)]
     assert [each["rule_reward"] for each in line["responses"]] == [
-        {"model": 1.0, "fraction": 1.0, "rules": 2.5, "total": 3.5},
-        {"model": -1.0, "fraction": 0.5, "rules": -2.5, "total": -3.5},
+        {"reward": 5.0, "model": 1.0, "fraction": 1.0, "rules": 2.5, "total": 3.5},
+        {"reward": 1.0, "model": -1.0, "fraction": 0.5, "rules": -2.5, "total": -3.5},
     ]
 
 
