@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from numpy.typing import NDArray
 
 from apps.projects.models import Project
@@ -154,6 +154,16 @@ class Judge:
         for response, value in rows.values_list("response_id", "value").iterator():
             by_question[response].append(value)
         return [verdicts for verdicts in by_question.values() if len(verdicts) > 1]
+
+    def said_of(self, project: Project) -> dict[int, dict[str, int]]:
+        """Return how many verdicts of each kind there are in a project, by place of the read rules (one query)."""
+        rows = self._said().filter(
+            statement_hash__in=list(self.statements), response__prompt__project=project, repetition=0
+        )
+        counts = {at: dict.fromkeys(Verdict.Value.values, 0) for at in self.statements.values()}
+        for statement, value, count in rows.values_list("statement_hash", "value").annotate(Count("id")):
+            counts[self.statements[statement]][value] = count
+        return counts
 
     def _looked_up(self, responses: Sequence[int]) -> Iterator[tuple[int, str, str]]:
         rows = self._said().filter(response__in=responses, statement_hash__in=list(self.statements), repetition=0)

@@ -63,7 +63,7 @@ def test_each_response_and_rule_has_one_verdict_and_asking_again_costs_nothing(
     api = Api(manager, scope="write")
     job = verify(api, rule_set, endpoint)
     assert job.state == Job.State.SUCCEEDED, job.error
-    assert (job.result["verdicts"], job.result["failed"]) == (9, 0)
+    assert (job.result["verdicts"], job.result["unreadable"], job.result["failed"]) == (9, 1, 0)
     rows = Verdict.objects.order_by("response", "pk").values_list("response__text", "statement_hash", "value")
     names = {rule.statement_hash: rule.text for rule in rule_set.rules.all()}
     found = {(text, names[statement]): value for text, statement, value in rows}

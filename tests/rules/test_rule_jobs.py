@@ -175,6 +175,10 @@ def test_what_a_language_model_said_is_looked_up_and_what_it_did_not_say_waits(p
     assert figures["determinism"] == {"questions": 3, "share": pytest.approx((2 / 3 + 2 / 3 + 1 / 3) / 3)}
     assert "determinism" in figures["retire"]
     assert figures["all"]["of"] == 1
+    assert figures["verdicts"] == {"yes": 1, "no": 1, "not_applicable": 0, "unreadable": 1}
+    assert RuleSet.objects.get().figures["unreadable"] == 1
+    parts = Signal.objects.get(response=second.response_1).parts
+    assert parts == {"yes": [], "no": [], "unreadable": [1], "not_applicable": []}
 
 
 def test_rules_stand_beside_the_model_on_prompts_it_never_saw(project, mined):

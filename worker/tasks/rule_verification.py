@@ -50,12 +50,13 @@ def _verify(held: Held) -> None:
             open_checks[key] = check
             yield _question(key, check)
 
-    made, failed, batch = 0, 0, []
+    made, failed, unreadable, batch = 0, 0, 0, []
     for found in asking.ask(questions()):
         check = open_checks.pop(found.key)
         if found.value is None and found.answer is None:
             failed += 1  # no verdict: the next run asks again
         else:
+            unreadable += found.value is None
             batch.append(_verdict(check, verifier, found.value or rule_prompts.UNREADABLE))
         if len(batch) >= BATCH:
             made += _store(held, batch)
@@ -64,7 +65,7 @@ def _verify(held: Held) -> None:
     with storing(held.claim):
         if made:
             verification.note_verdicts(rule_set)
-        succeed(held.claim, result={"verdicts": made, "failed": failed, "verifier": verifier})
+        succeed(held.claim, result={"verdicts": made, "unreadable": unreadable, "failed": failed, "verifier": verifier})
         start_measuring(rule_set=rule_set)
         if rule_set.scorer is not None:
             run_scorer(scorer=rule_set.scorer)

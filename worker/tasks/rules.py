@@ -11,7 +11,7 @@ from apps.projects.models import Project
 from apps.reward_models.evaluations import unseen_by
 from apps.reward_models.services import current_model
 from apps.rules.labeled import Judge, LabeledPair, frozen_pairs, labeled_pairs, labels_from, measured
-from apps.rules.models import Rule, RuleExtraction, RuleSet
+from apps.rules.models import Rule, RuleExtraction, RuleSet, Verdict
 from apps.rules.services import freeze_labels, store_figures, store_mined
 from apps.signals.models import Signal
 from worker.core.rules.figures import Pairs, expected_sides, rule_figures, score_of, set_figures
@@ -72,10 +72,14 @@ def _measure(held: Held) -> None:
         domain=[pair.domain for pair in found],
         when=np.array([pair.when.timestamp() for pair in found], dtype=np.float64),
     )
+    said = judge.said_of(project)
     of_rules = [
-        rule_figures(
-            votes[:, at], pairs, _held_out(rule, rule_set, pairs), known[:, at], judge.asked_again(at, project)
-        )
+        {
+            **rule_figures(
+                votes[:, at], pairs, _held_out(rule, rule_set, pairs), known[:, at], judge.asked_again(at, project)
+            ),
+            "verdicts": said.get(at),
+        }
         for at, rule in enumerate(rules)
     ]
     weights = np.array([rule.weight for rule in rules])
@@ -85,6 +89,7 @@ def _measure(held: Held) -> None:
     everywhere = np.all([_held_out(rule, rule_set, pairs) for rule in rules], axis=0)
     score = fractions[1] - fractions[0]
     of_set = set_figures(votes, weights, score, pairs, everywhere, known.all(axis=1), margins, unseen)
+    of_set["unreadable"] = sum(counts[Verdict.Value.UNREADABLE] for counts in said.values())
     of_set["numbers"] = [rule.number for rule in rules]
     sides = expected_sides(votes, known, weights, of_rules)
     store_figures(

@@ -123,7 +123,8 @@ def _by_rules(scorer: Scorer) -> Measure:
                 input_hash(response),
                 {
                     "yes": numbers[said.yes[row]].tolist(),
-                    "no": numbers[said.applies[row] & ~said.yes[row]].tolist(),
+                    "no": numbers[said.applies[row] & ~said.yes[row] & ~said.unreadable[row]].tolist(),
+                    "unreadable": numbers[said.unreadable[row]].tolist(),
                     "not_applicable": numbers[~said.applies[row]].tolist(),
                 },
             )
