@@ -18,6 +18,7 @@ from apps.rules.downloads import verdict_lines
 from apps.rules.extraction import Selection, start_reading
 from apps.rules.models import Rule, RuleExtraction, RuleSet
 from apps.rules.serializers import (
+    ActivationSerializer,
     NewRuleExtractionSerializer,
     NewVerificationSerializer,
     RuleChangesSerializer,
@@ -85,11 +86,19 @@ class RuleSetDetail(APIView):
 class RuleSetActivate(APIView):
     """Switching on."""
 
-    @extend_schema(request=None, responses={202: AcceptedSerializer})
+    @extend_schema(request=ActivationSerializer, responses={202: AcceptedSerializer})
     def post(self, request: SignedInRequest, id: str) -> Response:
-        """Make this the active version and score every response by it; 409 when it is already. For managers."""
+        """Make this the active version and score every response by it; 409 when it is already. For managers.
+
+        With rules that a language model reads, the job checks responses first, and scoring follows.
+        """
         rule_set = get_owned(request.user, RuleSet.objects.all(), id, Role.MANAGER)
-        return accepted(job=services.activate(rule_set=rule_set, actor=request.user), created=rule_set)
+        body = ActivationSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        reward = dict(body.validated_data)
+        endpoint = reward.pop("endpoint", "")
+        job = services.activate(rule_set=rule_set, actor=request.user, endpoint=endpoint, reward=reward)
+        return accepted(job=job, created=rule_set)
 
 
 class RuleSetVerdicts(APIView):

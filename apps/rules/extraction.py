@@ -16,6 +16,7 @@ from apps.endpoints.models import ModelEndpoint
 from apps.endpoints.services import get_endpoint
 from apps.labeling.models import Annotation, Consensus
 from apps.projects.models import Project
+from apps.rules import services
 from apps.rules.models import ExtractionItem, ExtractionMerge, RuleExtraction, RuleSet
 from apps.rules.services import MAX_RULES, ProposedRule, create_rule_set, start_extraction
 from apps.signals.models import Scorer, Signal
@@ -29,6 +30,7 @@ from worker.core.rule_prompts import (
     Choice,
     Merged,
 )
+from worker.core.rules.rewards import OFFSET, WEIGHT
 from worker.core.sides import is_swapped
 
 DEFAULT_COMPARISONS = 256
@@ -50,6 +52,9 @@ class Selection:
     source: str = REASONING
     not_applicable_is_yes: bool = True
     """Whether a rule that does not apply to a response counts as satisfied, as in the paper."""
+    reward_weight: float = WEIGHT
+    reward_offset: float = OFFSET
+    """Of the rule reward: weight · (fraction − offset)."""
 
     def __post_init__(self) -> None:
         errors = []
@@ -59,6 +64,7 @@ class Selection:
             errors.append(_out_of_range("/strength", 1, 3))
         if self.max_spread is not None and not 0 <= self.max_spread <= 6:
             errors.append(_out_of_range("/max_spread", 0, 6))
+        errors += services.wrong_reward({"reward_weight": self.reward_weight, "reward_offset": self.reward_offset})
         if self.source not in SOURCES:
             errors.append(FieldError("/source", _("Use one of %(known)s.") % {"known": ", ".join(SOURCES)}))
         if errors:
@@ -93,7 +99,8 @@ def start_reading(
 
 def selection_of(extraction: RuleExtraction) -> Selection:
     """Return the selection that an extraction was started with."""
-    return Selection(**{name: extraction.options[name] for name in Selection.__dataclass_fields__})
+    known = Selection.__dataclass_fields__.keys() & extraction.options.keys()
+    return Selection(**{name: extraction.options[name] for name in known})
 
 
 def chosen(project: Project, selection: Selection, seed: int) -> QuerySet[Consensus]:

@@ -11,6 +11,7 @@ from apps.core.errors import FieldError
 from apps.endpoints.services import endpoints_of
 from apps.rules.extraction import DEFAULT_COMPARISONS, MAX_COMPARISONS, Selection
 from worker.core.rule_prompts import ANSWER, REASONING
+from worker.core.rules.rewards import MAX_WEIGHT, OFFSET, WEIGHT
 
 
 class ModelForm(forms.Form):
@@ -63,6 +64,21 @@ class ExtractionForm(ModelForm):
         label=_("A rule that does not apply counts as satisfied"), required=False, initial=True
     )
 
+    reward_weight = forms.FloatField(
+        label=_("Weight of the rule reward"), min_value=0, max_value=MAX_WEIGHT, initial=WEIGHT, required=False
+    )
+    reward_offset = forms.FloatField(
+        label=_("Offset of the rule reward"),
+        min_value=0,
+        max_value=1,
+        initial=OFFSET,
+        required=False,
+        help_text=_("The share of rules from which on they add to the reward of a response."),
+    )
+
     def selection(self) -> Selection:
         """Return what is to be read; raise InvalidInput."""
-        return Selection(**{name: self.cleaned_data[name] for name in Selection.__dataclass_fields__})
+        given = {name: self.cleaned_data[name] for name in Selection.__dataclass_fields__}
+        for name, default in (("reward_weight", WEIGHT), ("reward_offset", OFFSET)):
+            given[name] = default if given[name] is None else given[name]
+        return Selection(**given)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from django.db import connection
+from django.db.models import Count, QuerySet
 from numpy.typing import NDArray
 
 from apps.projects.models import Project
@@ -87,11 +88,25 @@ def measured(
     return found
 
 
-class Judge:
-    """The verdicts of the rules of a set on responses; measured here, or looked up where a language model gave them."""
+@dataclass(frozen=True)
+class Verdicts:
+    """What rules say about responses (n, k): whether each is satisfied, applies, was asked at all, and was readable.
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self.rules = rules
+    A rule that was not asked neither applies nor is satisfied. What was said and cannot be read applies and is not
+    satisfied: a response that confuses its judge must not gain by it.
+    """
+
+    yes: NDArray[np.bool_]
+    applies: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    unreadable: NDArray[np.bool_]
+
+
+class Judge:
+    """The verdicts of a set's rules on responses: measured here, or those of its verifier and of no other model."""
+
+    def __init__(self, rules: Sequence[Rule], verifier: str) -> None:
+        self.rules, self.verifier = rules, verifier
         self._measured = {
             at: MeasuredRule.from_parameters(rule.property, rule.parameters)
             for at, rule in enumerate(rules)
@@ -101,16 +116,10 @@ class Judge:
         self._column = {name: at for at, name in enumerate(self.names)}
         self.statements = {rule.statement_hash: at for at, rule in enumerate(rules) if at not in self._measured}
 
-    def verdicts(
-        self, responses: Sequence[int], values: NDArray[np.float64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return satisfied, applies, known (n, k) for responses whose properties are `values` (n, p).
-
-        `known` is false where a language model was not asked yet. What it said that cannot be read counts as a no:
-        a response that confuses its judge must not gain by it.
-        """
+    def verdicts(self, responses: Sequence[int], values: NDArray[np.float64]) -> Verdicts:
+        """Return the verdicts on responses whose properties are `values` (n, p)."""
         shape = (len(responses), len(self.rules))
-        yes, applies, known = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
+        yes, applies, known, unreadable = (np.zeros(shape, dtype=np.bool_) for _ in range(4))
         for at, rule in self._measured.items():
             yes[:, at], applies[:, at] = rule.verdicts(values[:, self._column[rule.name]])
             known[:, at] = True
@@ -121,33 +130,47 @@ class Judge:
                 yes[row, at] = value == Verdict.Value.YES
                 applies[row, at] = value != Verdict.Value.NOT_APPLICABLE
                 known[row, at] = True
-        return yes, applies, known
+                unreadable[row, at] = value == Verdict.Value.UNREADABLE
+        return Verdicts(yes, applies, known, unreadable)
 
-    def votes(self, first: NDArray[np.float64], second: NDArray[np.float64], verdicts: Any) -> NDArray[np.int8]:
+    def votes(
+        self, first: NDArray[np.float64], second: NDArray[np.float64], verdicts: Sequence[Verdicts]
+    ) -> NDArray[np.int8]:
         """Return what each rule prefers in pairs (m, k), from the values (m, p) and verdicts of both responses."""
-        (yes_1, applies_1, _), (yes_2, applies_2, _) = verdicts
-        votes = np.where(applies_1 & applies_2, yes_2.astype(np.int8) - yes_1.astype(np.int8), 0).astype(np.int8)
+        one, other = verdicts
+        more = other.yes.astype(np.int8) - one.yes.astype(np.int8)
+        votes = np.where(one.applies & other.applies, more, 0).astype(np.int8)
         for at, rule in self._measured.items():
             column = self._column[rule.name]
             votes[:, at] = rule.votes(first[:, column], second[:, column])
         return votes
 
-    def asked_again(self, at: int) -> list[list[str]]:
-        """Return the verdicts of every question about a rule that was asked more than once (one query)."""
+    def asked_again(self, at: int, project: Project) -> list[list[str]]:
+        """Return the verdicts of every question in a project about a rule that was asked repeatedly (one query)."""
         if at in self._measured:
             return []
-        rows = Verdict.objects.filter(statement_hash=self.rules[at].statement_hash)
-        by_question: dict[tuple[int, str], list[str]] = defaultdict(list)
-        for response, verifier, value in rows.values_list("response_id", "verifier", "value"):
-            by_question[response, verifier].append(value)
+        rows = self._said().filter(statement_hash=self.rules[at].statement_hash, response__prompt__project=project)
+        by_question: dict[int, list[str]] = defaultdict(list)
+        for response, value in rows.values_list("response_id", "value").iterator():
+            by_question[response].append(value)
         return [verdicts for verdicts in by_question.values() if len(verdicts) > 1]
 
+    def said_of(self, project: Project) -> dict[int, dict[str, int]]:
+        """Return how many verdicts of each kind there are in a project, by place of the read rules (one query)."""
+        rows = self._said().filter(
+            statement_hash__in=list(self.statements), response__prompt__project=project, repetition=0
+        )
+        counts = {at: dict.fromkeys(Verdict.Value.values, 0) for at in self.statements.values()}
+        for statement, value, count in rows.values_list("statement_hash", "value").annotate(Count("id")):
+            counts[self.statements[statement]][value] = count
+        return counts
+
     def _looked_up(self, responses: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-        """Yield the newest verdict last."""
-        rows = Verdict.objects.filter(
-            response__in=responses, statement_hash__in=list(self.statements), repetition=0
-        ).order_by("id")
+        rows = self._said().filter(response__in=responses, statement_hash__in=list(self.statements), repetition=0)
         yield from rows.values_list("response_id", "statement_hash", "value")
+
+    def _said(self) -> QuerySet[Verdict]:
+        return Verdict.objects.filter(verifier=self.verifier)
 
 
 def _texts(ids: list[int]) -> Iterator[tuple[list[int], list[tuple[str, str]]]]:

@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.models import Created
+from apps.endpoints.models import ModelEndpoint
 from apps.jobs.models import Job
 from apps.labeling.models import Assignment
 from apps.projects.models import Project
@@ -43,6 +44,21 @@ class RuleSet(Created):
     options = models.JSONField(default=dict, help_text="How its rules were found; frozen when it is made.")
     figures = models.JSONField(default=dict, help_text="What was measured of the whole set; written by the worker.")
     measured_at = models.DateTimeField(null=True)
+    changed_at = models.DateTimeField(
+        null=True, help_text="When rules, weights, or the verdicts they are judged by last changed."
+    )
+    verifier = models.CharField(
+        max_length=120,
+        blank=True,
+        help_text="Whose verdicts count for its read rules, in which version; no other's do.",
+    )
+    endpoint = models.ForeignKey(
+        ModelEndpoint,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        help_text="Where the verifier is asked; null when its owner deleted it.",
+    )
     scorer = models.OneToOneField(
         Scorer,
         on_delete=models.PROTECT,
@@ -61,6 +77,11 @@ class RuleSet(Created):
 
     def __str__(self) -> str:
         return f"{self.project} rules {self.version}"
+
+    @property
+    def stale(self) -> bool:
+        """Say whether its figures are from before its last change."""
+        return bool(self.measured_at and self.changed_at and self.measured_at < self.changed_at)
 
 
 class Rule(Created):
@@ -175,6 +196,10 @@ class ExtractionItem(models.Model):
     reasoning = models.TextField(blank=True)
     answer = models.TextField(blank=True)
     read_from = models.CharField(max_length=10, blank=True, help_text="What candidates were read from.")
+    asked = models.JSONField(
+        null=True,
+        help_text="What was said of the pair when it was asked about, as shown: `swapped`, `preference`, `reasons`.",
+    )
     candidates = models.JSONField(null=True, help_text="Texts of the rules; null until there are any.")
     error = models.TextField(blank=True)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Calls that were made for it.")
@@ -201,6 +226,7 @@ class ExtractionMerge(models.Model):
     number = models.PositiveIntegerField()
     inputs = models.JSONField(default=list)
     rules = models.JSONField(null=True)
+    left_out = models.PositiveIntegerField(default=0, help_text="Inputs for which none of its rules stands.")
     error = models.TextField(blank=True)
 
     class Meta:

@@ -10,6 +10,7 @@ from apps.jobs.serializers import JobSerializer
 from apps.rules.extraction import MAX_COMPARISONS
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet
 from worker.core.rule_prompts import SOURCES
+from worker.core.rules.rewards import MAX_WEIGHT
 
 MINERS = ("programmatic",)
 
@@ -81,6 +82,9 @@ class RuleSetSerializer(serializers.Serializer[RuleSet]):
     origin = serializers.ChoiceField(choices=RuleSet.Origin.choices)
     parent = serializers.CharField(source="parent_id", allow_null=True)  # type: ignore[assignment]
     scorer = serializers.CharField(source="scorer_id", allow_null=True)
+    verifier = serializers.CharField(
+        allow_blank=True, help_text="Whose verdicts count for its read rules: model, address as a hash, prompts."
+    )
     created_at = serializers.DateTimeField()
     activated_at = serializers.DateTimeField(allow_null=True)
     measured_at = serializers.DateTimeField(allow_null=True)
@@ -114,6 +118,10 @@ class RuleExtractionSerializer(serializers.Serializer[RuleExtraction]):
     job = JobSerializer()
 
 
+def _reward(most: float, said: str) -> serializers.FloatField:
+    return serializers.FloatField(required=False, min_value=0.0, max_value=most, help_text=said)
+
+
 class NewRuleExtractionSerializer(StrictSerializer):
     """Where to look for rules: `miner` measures what the labels show; `endpoint` is a language model of yours."""
 
@@ -139,6 +147,12 @@ class NewRuleExtractionSerializer(StrictSerializer):
         help_text="What rules are read from: `reasoning` (as in the paper) or `answer`.",
     )
 
+    not_applicable_is_yes = serializers.BooleanField(
+        required=False, help_text="Whether a rule that does not apply counts as satisfied (true, as in the paper)."
+    )
+    reward_weight = _reward(MAX_WEIGHT, "The rule reward is weight · (fraction − offset): its weight (10).")
+    reward_offset = _reward(1.0, "The fraction from which on rules add to the reward (0.75).")
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Ask for one way to look, and refuse what only the other one has."""
         if ("miner" in attrs) == ("endpoint" in attrs):
@@ -148,6 +162,19 @@ class NewRuleExtractionSerializer(StrictSerializer):
         if others:
             raise serializers.ValidationError(dict.fromkeys(others, "The miner has no such setting."))
         return attrs
+
+
+class ActivationSerializer(StrictSerializer):
+    """What an active version needs to know; weight and offset only before it is active for the first time."""
+
+    endpoint = TextField(
+        required=False,
+        max_length=20,
+        help_text="Id of a model endpoint of yours that checks responses, now and as they come; needed for rules "
+        "that a language model reads, unless the version has been checked with one.",
+    )
+    reward_weight = _reward(MAX_WEIGHT, "The rule reward is weight · (fraction − offset): its weight (10).")
+    reward_offset = _reward(1.0, "The fraction from which on rules add to the reward (0.75).")
 
 
 class NewVerificationSerializer(StrictSerializer):

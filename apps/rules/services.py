@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,13 @@ from apps.prompts.models import json_hash
 from apps.quality.services import expect_sides
 from apps.rules.labeled import LabeledPair, labeled_pairs
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet
+from apps.rules.verification import bind_verifier, check_responses, may_check, read_rules
 from apps.signals.models import Scorer
 from apps.signals.services import run_scorer
 from worker.core.consensus import Status
 from worker.core.rules.figures import as_json
 from worker.core.rules.mining import Mined
+from worker.core.rules.rewards import MAX_WEIGHT
 from worker.core.rules.statements import MeasuredRule, sentence_hash
 from worker.core.rules.units import DISCOVERY, SELECTION, TEST, Labels
 
@@ -114,7 +117,10 @@ def create_rule_set(
         parent=parent,
         options=options,
         figures=figures or {},
-        measured_at=timezone.now() if figures else None,
+        measured_at=parent.measured_at if parent else timezone.now() if figures else None,
+        changed_at=parent.changed_at if parent else None,
+        verifier=parent.verifier if parent else "",
+        endpoint=parent.endpoint if parent else None,
         created_by=created_by,
     )
     Rule.objects.bulk_create([_rule(made, number, each) for number, each in enumerate(rules, start=1)])
@@ -180,14 +186,29 @@ def draft_of(*, rule_set: RuleSet, actor: User | None) -> RuleSet:
 
 
 @transaction.atomic
-def activate(*, rule_set: RuleSet, actor: User | None) -> Job:
-    """Switch a set on: what was not rejected is kept, the set before it is retired, and every response is scored."""
+def activate(
+    *, rule_set: RuleSet, actor: User | None, endpoint: str = "", reward: Mapping[str, float] | None = None
+) -> Job:
+    """Switch a set on: what was not rejected is kept, the set before it is retired, and every response is scored.
+
+    Rules that a language model reads need one that keeps checking responses: `endpoint`, of the person who activates,
+    or the one that has checked them for this set. The job is then that of checking, which scores and measures after.
+    `reward` may set `reward_weight` and `reward_offset` of the rule reward, before a set is active for the first time.
+    """
     project = Project.objects.select_for_update(no_key=True).get(pk=rule_set.project_id)
-    rule_set = RuleSet.objects.get(pk=rule_set.pk)
+    rule_set = RuleSet.objects.select_related("project", "endpoint__owner").get(pk=rule_set.pk)
     if rule_set.state == RuleSet.State.ACTIVE:
         raise Conflict(_("This rule set is active already."))
     if not rule_set.rules.exclude(state=Rule.State.REJECTED).exists():
         raise Conflict(_("A rule set without rules cannot be active: every one of its rules is rejected."))
+    if endpoint and actor is not None:
+        rule_set = bind_verifier(rule_set=rule_set, endpoint=endpoint, actor=actor)
+    read = bool(read_rules(rule_set))
+    if read and not may_check(rule_set):
+        detail = _("A language model reads rules of this set: name the one that checks responses against them.")
+        raise InvalidInput(detail, [FieldError("/endpoint", detail)])
+    if reward:
+        _set_reward(rule_set, reward)
     rule_set.rules.filter(state=Rule.State.PROPOSED).update(state=Rule.State.KEPT)
     RuleSet.objects.filter(project=project, state=RuleSet.State.ACTIVE).update(state=RuleSet.State.RETIRED)
     if rule_set.scorer is None:
@@ -195,15 +216,40 @@ def activate(*, rule_set: RuleSet, actor: User | None) -> Job:
             project=project,
             name=f"Rule set {rule_set.version}",
             kind=Scorer.Kind.RULE_SET,
-            config={"rule_set": rule_set.pk, "version": rule_set.version, **frozen_rules(rule_set)},
+            config={
+                "rule_set": rule_set.pk,
+                "version": rule_set.version,
+                "verifier": rule_set.verifier,
+                **frozen_rules(rule_set),
+            },
         )
     Scorer.objects.filter(project=project, kind=Scorer.Kind.RULE_SET).update(keeps_up=False)
     Scorer.objects.filter(pk=rule_set.scorer.pk).update(keeps_up=True)
     rule_set.state, rule_set.activated_at = RuleSet.State.ACTIVE, timezone.now()
-    rule_set.save(update_fields=["state", "activated_at", "scorer"])
+    rule_set.save(update_fields=["state", "activated_at", "scorer", "options"])
     record(project=project, actor=actor, verb="activated a rule set", version=rule_set.version)
     start_measuring(rule_set=rule_set, created_by=actor)
-    return run_scorer(scorer=rule_set.scorer, created_by=actor)
+    scoring = run_scorer(scorer=rule_set.scorer, created_by=actor)
+    return check_responses(rule_set=rule_set, created_by=actor) if read else scoring
+
+
+def wrong_reward(reward: Mapping[str, float]) -> list[FieldError]:
+    """Return what is wrong with the weight and the offset of a rule reward."""
+    most = {"reward_weight": MAX_WEIGHT, "reward_offset": 1.0}
+    said = _("Expected a number from 0 to %(most)s.")
+    return [
+        FieldError(f"/{name}", said % {"most": f"{most[name]:g}"})
+        for name, value in reward.items()
+        if not 0 <= value <= most[name]
+    ]
+
+
+def _set_reward(rule_set: RuleSet, reward: Mapping[str, float]) -> None:
+    if rule_set.scorer_id is not None:
+        raise Conflict(_("A version that was active never changes, and its settings neither."))
+    if errors := wrong_reward(reward):
+        raise InvalidInput(_("The settings are not valid."), errors)
+    rule_set.options = {**rule_set.options, **reward}
 
 
 def frozen_rules(rule_set: RuleSet) -> dict[str, Any]:
@@ -299,10 +345,12 @@ def store_figures(
     figures: Sequence[dict[str, Any]],
     of_set: dict[str, Any],
     expected: Mapping[int, int],
+    began: datetime,
 ) -> None:
     """Store what was measured of the rules of a set, and finish the job; a rule edited meanwhile keeps none.
 
-    What an active set expects of comparisons becomes a yardstick of the annotators' figures.
+    Where verdicts or rules changed since it `began`, it is measured once more. What an active set expects of
+    comparisons becomes a yardstick of the annotators' figures.
     """
     with storing(claim):
         for rule, measured in zip(rules, figures, strict=True):
@@ -319,9 +367,11 @@ def store_figures(
         if found.state == RuleSet.State.ACTIVE:
             expect_sides(project=found.project, sides=expected)
         found.figures = {**found.figures, **of_set}
-        found.measured_at = timezone.now()
+        found.measured_at = began
         found.save(update_fields=["figures", "measured_at"])
         succeed(claim, result={"rule_set": str(rule_set.pk), "pairs": of_set["pairs"]})
+        if found.stale:
+            start_measuring(rule_set=found)
 
 
 def _rule(rule_set: RuleSet, number: int, proposed: ProposedRule) -> Rule:

@@ -52,7 +52,7 @@ def rules_that_spoke(*, user: User, assignment_id: int) -> tuple[Assignment, lis
 
 def votes_on(assignment: Assignment, rules: Sequence[Rule]) -> list[int]:
     """Return what each rule prefers in a pair whose texts are loaded: −1 response 1, 1 response 2, 0 neither."""
-    pair, judge = assignment.comparison, Judge(rules)
+    pair, judge = assignment.comparison, Judge(rules, rules[0].rule_set.verifier if rules else "")
     asked = prompt_text(pair.prompt.messages)
     values = measure([(asked, pair.response_1.text), (asked, pair.response_2.text)], judge.names)
     ids = [pair.response_1_id, pair.response_2_id]

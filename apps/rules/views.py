@@ -125,9 +125,10 @@ def activate(request: PageRequest, slug: str, version: int) -> HttpResponse:
     """Switch a version on."""
     membership = get_membership(request.user, slug, Role.MANAGER)
     try:
-        services.activate(rule_set=_rule_set(membership, version), actor=membership.user)
+        endpoint = request.POST.get("endpoint", "")
+        services.activate(rule_set=_rule_set(membership, version), actor=membership.user, endpoint=endpoint)
         messages.success(request, _("Version %(number)s is active: responses are being scored.") % {"number": version})
-    except Conflict as refused:
+    except (Conflict, InvalidInput) as refused:
         messages.error(request, refused.detail)
     return redirect("rule-set", slug, version)
 

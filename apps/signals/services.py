@@ -132,7 +132,7 @@ def store_signals(*, scorer: Scorer, measured: Sequence[Measured]) -> None:
 def freeze_statistics(*, scorer: Scorer) -> None:
     """Keep what the scorer's values add up to, once: shaped rewards must not move when more responses come in.
 
-    With fewer than two values there is nothing to keep yet.
+    To be called when all responses are scored that were there. With fewer than two values there is nothing to keep yet.
     """
     measured = scorer.signals.aggregate(
         n=Count("id"), mean=Avg("value"), std=StdDev("value"), minimum=Min("value"), maximum=Max("value")

@@ -11,6 +11,7 @@ from apps.rules.models import RuleObjection, RuleSet
 from apps.rules.services import ProposedRule, activate, create_rule_set
 from tests.factories import ComparisonFactory, ResponseFactory, answer
 from tests.pages.conftest import PromptFactory
+from tests.rules.labeled import bound
 
 PATH = "/projects/tides/rules/"
 MORE = {"wants": "more", "threshold": 1.0, "relative": False}
@@ -26,7 +27,7 @@ def pair(project):
 
 
 @pytest.fixture
-def draft(project, pair):
+def draft(project, pair, manager):
     figures = {
         "held_out": MEASURED, "all": MEASURED, "coverage": 0.4, "drift": 0.2, "retire": ["chance"], "determinism": None,
         "domains": [{"domain": "<b>sea</b>", **MEASURED}], "periods": [{"from": 0.0, "to": 9e8, **MEASURED}],
@@ -40,9 +41,10 @@ def draft(project, pair):
         ProposedRule(text="Is <i>kind</i>."),
     ]  # fmt: skip
     of_set = {"held_out": MEASURED, "length": MEASURED, "overlap": [[1.0, -0.25], [-0.25, 1.0]], "numbers": [1, 2]}
-    return create_rule_set(
+    made = create_rule_set(
         project=project, origin="miner", rules=rules, options={"miner": "programmatic"}, created_by=None, figures=of_set
     )
+    return bound(made, manager)
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_a_manager_keeps_merges_edits_and_activates(as_user, manager, draft):
     assert (rule.text, rule.weight) == ("The response has fewer than 2 citations.", 3)
     client.post(f"{PATH}1/activate/")
     assert RuleSet.objects.get().state == "active"
-    assert set(Job.objects.values_list("kind", flat=True)) == {"scoring", "rule_figures"}
+    assert set(Job.objects.values_list("kind", flat=True)) == {"scoring", "rule_figures", "verification"}
     moved = client.post(f"{PATH}1/2/decide/", {"state": "kept"})
     assert moved["Location"] == f"{PATH}2/"
     page = client.post(f"{PATH}mine/", follow=True).content.decode()

@@ -50,9 +50,11 @@ def test_rest_starts_it_and_its_result_is_a_draft_whose_rules_name_their_sources
 ):
     server.answer = Extractor()
     api = Api(manager, scope="write")
-    reply = api.post("projects/tides/rule-extractions/", {"endpoint": str(endpoint.pk), "comparisons": 12, "seed": 3})
+    wanted = {"endpoint": str(endpoint.pk), "comparisons": 12, "seed": 3}
+    wanted |= {"not_applicable_is_yes": False, "reward_weight": 4, "reward_offset": 0.5}
+    reply = api.post("projects/tides/rule-extractions/", wanted)
     assert reply.status_code == 202, reply.content
-    again = api.post("projects/tides/rule-extractions/", {"endpoint": str(endpoint.pk)})
+    again = api.post("projects/tides/rule-extractions/", wanted)
     assert again.json()["job"]["id"] == reply.json()["job"]["id"]
     read_rules(int(reply.json()["job"]["id"]))
     job = api.get(f"jobs/{reply.json()['job']['id']}/").json()
@@ -62,7 +64,8 @@ def test_rest_starts_it_and_its_result_is_a_draft_whose_rules_name_their_sources
     assert {rule["kind"] for rule in rules["rules"]} == {"language_model"}
     sources = [pk for rule in rules["rules"] for pk in rule["sources"]["comparisons"]]
     assert sorted(sources) == sorted(project.comparisons.values_list("pk", flat=True))
-    assert rules["options"]["model"] == "m-1"
+    options = {name: rules["options"][name] for name in ("not_applicable_is_yes", "reward_weight", "reward_offset")}
+    assert (options, rules["options"]["model"]) == ({name: wanted[name] for name in options}, "m-1")
     (run,) = api.get("projects/tides/rule-extractions/").json()["results"]
     assert (run["stage"], run["counts"]["candidates"], run["counts"]["failed"]) == ("done", 24, 0)
 
@@ -195,8 +198,8 @@ def test_the_door_refuses_what_does_not_fit(endpoint, project, manager, annotato
     assert pointers(api.post(path, {"miner": "programmatic", "endpoint": "1"})) == ["/endpoint", "/miner"]
     assert pointers(api.post(path, {"miner": "programmatic", "comparisons": 5})) == ["/comparisons"]
     assert pointers(api.post(path, {"endpoint": "999"})) == ["/endpoint"]
-    wrong = {"endpoint": str(endpoint.pk), "comparisons": 0, "strength": 4, "source": "dreams"}
-    assert pointers(api.post(path, wrong)) == ["/comparisons", "/source", "/strength"]
+    wrong = {"endpoint": str(endpoint.pk), "comparisons": 0, "strength": 4, "source": "dreams", "reward_offset": 2}
+    assert pointers(api.post(path, wrong)) == ["/comparisons", "/reward_offset", "/source", "/strength"]
     problem(api.post(path, {"endpoint": str(endpoint.pk), "domain": "law"}), 409)
     endpoint.owner = annotator
     endpoint.save()

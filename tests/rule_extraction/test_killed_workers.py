@@ -57,7 +57,7 @@ def result(project, manager, kills=()):
         read_rules(made.job_id)
     extraction = RuleExtraction.objects.select_related("job", "rule_set").get(pk=made.pk)
     assert extraction.job.state == Job.State.SUCCEEDED, extraction.job.error
-    assert extraction.job.result["rule_set"] == extraction.rule_set.pk
+    assert extraction.job.result["rule_set"] == str(extraction.rule_set.pk)
     rules = list(extraction.rule_set.rules.order_by("number").values_list("text", "sources"))
     columns = ("comparison_id", "swapped", "reasoning", "answer", "candidates", "read_from", "error", "rounds")
     steps = list(extraction.items.order_by("number").values_list(*columns))

@@ -9,13 +9,16 @@ from apps.endpoints.models import ModelEndpoint
 from apps.jobs.models import Job
 from apps.rules.downloads import verdict_lines
 from apps.rules.models import RuleSet, Verdict
-from apps.rules.services import ProposedRule, create_rule_set
+from apps.rules.services import ProposedRule, activate, create_rule_set, edit_rule
 from apps.rules.verification import PAGE, read_rules, unverified, verifier_of
 from apps.signals.models import Scorer, Signal
+from apps.signals.services import freeze_statistics, score_new_responses
 from tests.api.conftest import Api, pointers, problem
 from tests.factories import ComparisonFactory, ResponseFactory
 from tests.language_model_server import Said
 from worker.tasks.rule_verification import verify_responses
+from worker.tasks.rules import measure_rules
+from worker.tasks.scoring import score_responses
 
 pytestmark = pytest.mark.django_db(transaction=True)
 RULES = ("The response gives reasons.", "The response has no insults.", "The response cites a source.")
@@ -60,7 +63,7 @@ def test_each_response_and_rule_has_one_verdict_and_asking_again_costs_nothing(
     api = Api(manager, scope="write")
     job = verify(api, rule_set, endpoint)
     assert job.state == Job.State.SUCCEEDED, job.error
-    assert (job.result["verdicts"], job.result["failed"]) == (9, 0)
+    assert (job.result["verdicts"], job.result["unreadable"], job.result["failed"]) == (9, 1, 0)
     rows = Verdict.objects.order_by("response", "pk").values_list("response__text", "statement_hash", "value")
     names = {rule.statement_hash: rule.text for rule in rule_set.rules.all()}
     found = {(text, names[statement]): value for text, statement, value in rows}
@@ -125,14 +128,82 @@ def test_the_file_of_verdicts_has_the_reward_with_its_parts(project, rule_set):
     RuleSet.objects.filter(pk=rule_set.pk).update(scorer=by_rules)
     rule_set.refresh_from_db()
     for response, fraction in zip(sides, (1.0, 0.5), strict=True):
-        Signal.objects.create(scorer=by_rules, response=response, value=fraction, input_hash="")
+        parts = {"yes": [1] if fraction == 0.5 else [1, 2], "no": [2] if fraction == 0.5 else [], "not_applicable": [3]}
+        Signal.objects.create(scorer=by_rules, response=response, value=0.9, parts=parts, input_hash="")
     (line,) = map(json.loads, verdict_lines(rule_set))
     assert "rule_reward" not in line["responses"][0]
     model = Scorer.objects.create(project=project, name="M", kind="reward_model", orders_queue=True)
     for response, value in zip(sides, (5.0, 1.0), strict=True):  # mean 3, standard deviation 2
         Signal.objects.create(scorer=model, response=response, value=value, input_hash="")
     (line,) = map(json.loads, verdict_lines(rule_set))
+    assert (line["reward_model"], "rule_reward" in line["responses"][0]) == (None, False), "no statistics yet"
+    freeze_statistics(scorer=model)
+    late = ComparisonFactory(project=project).response_1
+    Signal.objects.create(scorer=model, response=late, value=1e6, input_hash="")
+    (line, _late) = map(json.loads, verdict_lines(rule_set))
+    assert (line["reward_model"]["scorer"], line["reward_model"]["statistics"]["mean"]) == (str(model.pk), 3.0)
+    assert [(each["score"], each["fraction"]) for each in line["responses"]] == [(0.9, 1.0), (0.9, 0.5)]
     assert [each["rule_reward"] for each in line["responses"]] == [
-        {"model": 1.0, "fraction": 1.0, "rules": 2.5, "total": 3.5},
-        {"model": -1.0, "fraction": 0.5, "rules": -2.5, "total": -3.5},
+        {"reward": 5.0, "model": 1.0, "fraction": 1.0, "rules": 2.5, "total": 3.5},
+        {"reward": 1.0, "model": -1.0, "fraction": 0.5, "rules": -2.5, "total": -3.5},
     ]
+
+
+def queued(kind):
+    """Return the waiting jobs of a kind."""
+    return list(Job.objects.filter(kind=kind, state=Job.State.QUEUED))
+
+
+def test_an_active_set_is_checked_first_and_keeps_being_checked_as_responses_come(
+    server, endpoint, manager, project, rule_set
+):
+    rule_set.rules.exclude(number=1).update(state="rejected")
+    for text in ("Yes, because.", "No.", "Never, because."):
+        ResponseFactory(prompt__project=project, text=text)
+    server.answer = judge
+    api, path = Api(manager, scope="write"), f"rule-sets/{rule_set.pk}/activate/"
+    assert pointers(api.post(path)) == ["/endpoint"], "nobody would ever say whether a response satisfies it"
+    assert api.post(path, {"endpoint": str(endpoint.pk)}).json()["job"]["kind"] == "verification"
+    scorer = Scorer.objects.get()
+    score_responses(queued("scoring")[0].pk)
+    assert Job.objects.get(kind="scoring").result == {"scored": 0, "signals": 0, "waiting": 3}
+    (checking,) = queued("verification")
+    measure_rules(queued("rule_figures")[0].pk)
+    verify_responses(checking.pk)
+    assert len(queued("rule_figures")) == 1, "the figures are from before the verdicts"
+    score_responses(queued("scoring")[0].pk)
+    scorer.refresh_from_db()
+    assert (scorer.statistics["n"], scorer.statistics["mean"]) == (3, pytest.approx(2 / 3))
+
+    def import_and_score(text):
+        ResponseFactory(prompt__project=project, text=text)
+        score_new_responses(project=project)
+        score_responses(queued("scoring")[-1].pk)
+
+    assert not queued("verification")
+    import_and_score("New, because.")
+    server.answer = lambda body: Said("x", 500)
+    verify_responses(queued("verification")[0].pk)
+    score_responses(queued("scoring")[0].pk)
+    assert not queued("verification"), "what a model that fails did not answer is not asked for ever"
+    server.answer = judge
+    import_and_score("Newer.")
+    verify_responses(queued("verification")[0].pk)
+    score_responses(queued("scoring")[0].pk)
+    assert scorer.signals.count() == 5
+    project.memberships.update(role="annotator")
+    import_and_score("Newest.")
+    assert not queued("verification"), "a model's owner who left the project pays no more"
+
+
+def test_a_version_that_scores_keeps_its_verifier(endpoint, manager, rule_set):
+    activate(rule_set=rule_set, actor=manager, endpoint=str(endpoint.pk))
+    api, path = Api(manager, scope="write"), f"rule-sets/{rule_set.pk}/verify/"
+    ModelEndpoint.objects.update(model="m-2")
+    assert "verdicts of m-1" in problem(api.post(path, {"endpoint": str(endpoint.pk)}), 409)["detail"]
+    verify_responses(Job.objects.get(kind="verification").pk)
+    assert "was changed. Start the check again." in Job.objects.get(kind="verification").error
+    draft = edit_rule(rule=rule_set.rules.first(), actor=manager, changes={"weight": 2}).rule_set
+    assert api.post(f"rule-sets/{draft.pk}/verify/", {"endpoint": str(endpoint.pk)}).status_code == 202
+    draft.refresh_from_db()
+    assert draft.verifier.startswith("m-2 ")

@@ -2,9 +2,13 @@
 
 import random
 
+from apps.accounts.models import User
+from apps.endpoints.models import ModelEndpoint
 from apps.labeling.models import Consensus, QueueItem
 from apps.projects.models import Project
 from apps.prompts.models import Comparison, Prompt, Response, json_hash
+from apps.rules.models import RuleSet
+from apps.rules.verification import bind_verifier
 
 
 def label_pairs(project: Project, count: int = 240, seed: int = 0, follows: float = 0.9) -> list[Comparison]:
@@ -48,3 +52,9 @@ def label_pairs(project: Project, count: int = 240, seed: int = 0, follows: floa
         for each, side in zip(comparisons, sides, strict=True)
     )
     return comparisons
+
+
+def bound(rule_set: RuleSet, person: User, model: str = "m-1") -> RuleSet:
+    """Let a model of this person judge by the read rules of a set; nobody is asked."""
+    endpoint = ModelEndpoint.objects.create(owner=person, name=model, model=model, base_url="http://127.0.0.1:9/v1")
+    return bind_verifier(rule_set=rule_set, endpoint=str(endpoint.pk), actor=person)

@@ -14,7 +14,7 @@ from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet, Verdict
 from apps.rules.services import ProposedRule, activate, create_rule_set, freeze_labels, start_measuring, start_mining
 from apps.signals.models import Scorer, Signal
 from tests.factories import ProjectFactory
-from tests.rules.labeled import label_pairs
+from tests.rules.labeled import bound, label_pairs
 from worker.tasks.rules import extract_rules, measure_rules
 from worker.tasks.scoring import score_responses
 
@@ -104,6 +104,8 @@ def test_no_rule_is_a_result(project):
     made = start_mining(project=project, options={"miner": "programmatic"})
     extract_rules(made.job.pk)
     assert done(made.job).result["rules"] == 0
+    assert RuleSet.objects.get().figures["held_out"]["share"] is None  # no rule is not right half of the time
+    assert RuleSet.objects.get().figures["gain_over_length"] is None
     job = start_measuring(rule_set=RuleSet.objects.get())
     measure_rules(job.pk)
     job.refresh_from_db()
@@ -143,17 +145,27 @@ def test_what_a_language_model_said_is_looked_up_and_what_it_did_not_say_waits(p
     made = create_rule_set(
         project=project, origin="language_model", rules=[ProposedRule(text="Is kind.")], options={}, created_by=None
     )
+    made = bound(made, manager)
     rule = made.rules.get()
     assert rule.kind == Kind.LANGUAGE_MODEL
     said = {first.response_1: "yes", first.response_2: "no", second.response_1: "unreadable"}
     for response, value in said.items():
         for repetition, again in enumerate([value, "yes", "no"]):
             Verdict.objects.create(
-                response=response, statement_hash=rule.statement_hash, verifier="v1", value=again, repetition=repetition
-            )
-    job = activate(rule_set=made, actor=manager)
+                response=response, statement_hash=rule.statement_hash, verifier=made.verifier, value=again,
+                repetition=repetition,
+            )  # fmt: skip
+    elsewhere = label_pairs(ProjectFactory(), 1)[0].response_1
+    others = [(second.response_2, "v1", 0), *((elsewhere, made.verifier, repetition) for repetition in range(2))]
+    for response, verifier, repetition in others:  # another model's word, and another project's
+        Verdict.objects.create(
+            response=response, statement_hash=rule.statement_hash, verifier=verifier, value="yes", repetition=repetition
+        )
+    activate(rule_set=made, actor=manager)
+    job = Job.objects.get(kind="scoring")
     score_responses(job.pk)
-    assert done(job).result["scored"] == 3
+    assert done(job).result == {"scored": 3, "signals": 3, "waiting": 1}
+    assert Scorer.objects.get().statistics is None  # not of all responses yet
     values = dict(Signal.objects.values_list("response_id", "value"))
     assert values == {first.response_1_id: 1.0, first.response_2_id: 0.0, second.response_1_id: 0.0}
     score_responses(Job.objects.get(kind="scoring", state="queued").pk)  # looks once more whether something came
@@ -163,6 +175,10 @@ def test_what_a_language_model_said_is_looked_up_and_what_it_did_not_say_waits(p
     assert figures["determinism"] == {"questions": 3, "share": pytest.approx((2 / 3 + 2 / 3 + 1 / 3) / 3)}
     assert "determinism" in figures["retire"]
     assert figures["all"]["of"] == 1
+    assert figures["verdicts"] == {"yes": 1, "no": 1, "not_applicable": 0, "unreadable": 1}
+    assert RuleSet.objects.get().figures["unreadable"] == 1
+    parts = Signal.objects.get(response=second.response_1).parts
+    assert parts == {"yes": [], "no": [], "unreadable": [1], "not_applicable": []}
 
 
 def test_rules_stand_beside_the_model_on_prompts_it_never_saw(project, mined):

@@ -10,20 +10,21 @@ from apps.projects.models import AuditEvent
 from apps.rules.models import Rule, RuleExtraction, RuleSet
 from apps.rules.services import ProposedRule, activate, create_rule_set, edit_rule, start_mining
 from apps.signals.models import Scorer
-from tests.rules.labeled import label_pairs
+from tests.rules.labeled import bound, label_pairs
 
 pytestmark = pytest.mark.django_db
 HEADINGS = {"wants": "more", "threshold": 1.0, "relative": False}
 
 
 @pytest.fixture
-def draft(project) -> RuleSet:
+def draft(project, manager) -> RuleSet:
     rules = [
         ProposedRule(property="headings", parameters=HEADINGS, support=9, agreement=0.7, interval=(0.6, 0.8)),
         ProposedRule(text="Is kind.", sources={"comparisons": [1, 2], "candidates": ["Be kind."]}),
         ProposedRule(text="Is gentle.", sources={"comparisons": [2, 3], "candidates": ["Be soft."]}),
     ]
-    return create_rule_set(project=project, origin="miner", rules=rules, options={"miner": "x"}, created_by=None)
+    made = create_rule_set(project=project, origin="miner", rules=rules, options={"miner": "x"}, created_by=None)
+    return bound(made, manager)
 
 
 def rule(rule_set: RuleSet, number: int) -> Rule:
@@ -90,7 +91,9 @@ def test_activating_keeps_what_was_not_rejected_and_scores(draft, manager):
     job = activate(rule_set=draft, actor=manager)
     assert list(draft.rules.order_by("number").values_list("state", flat=True)) == ["kept", "kept", "rejected"]
     scorer = Scorer.objects.get(kind="rule_set")
-    assert (job.kind, job.inputs, scorer.name) == ("scoring", {"scorer": scorer.pk}, "Rule set 1")
+    assert (job.kind, job.inputs["rule_set"], scorer.name) == ("verification", draft.pk, "Rule set 1")
+    assert Job.objects.get(kind="scoring").inputs == {"scorer": scorer.pk}
+    assert scorer.config["verifier"] == draft.verifier
     with pytest.raises(Conflict, match="active already"):
         activate(rule_set=draft, actor=manager)
     with pytest.raises(IntegrityError):
@@ -130,8 +133,11 @@ def test_the_rest_doors(client, draft, manager, project):
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/parameters/wants")
     assert call("PATCH", f"rules/{shown['rules'][0]['id']}/", {"charm": 1}).status_code == 422
     assert call("PATCH", f"rules/{shown['rules'][1]['id']}/", {"merged_into": 3}).json()["merged_into"] == 3
-    accepted = call("POST", f"rule-sets/{listed['id']}/activate/")
-    assert (accepted.status_code, accepted.json()["job"]["kind"]) == (202, "scoring")
+    path = f"rule-sets/{listed['id']}/activate/"
+    assert call("POST", path, {"reward_weight": -1}).json()["errors"][0]["pointer"] == "/reward_weight"
+    accepted = call("POST", path, {"reward_weight": 5})
+    assert call("GET", f"rule-sets/{listed['id']}/").json()["options"] == {"miner": "x", "reward_weight": 5}
+    assert (accepted.status_code, accepted.json()["job"]["kind"]) == (202, "verification")
     assert call("POST", f"rule-sets/{listed['id']}/activate/").status_code == 409
     edited = call("PATCH", f"rules/{shown['rules'][0]['id']}/", {"weight": 2}).json()
     assert edited["rule_set"] != listed["id"]

@@ -50,7 +50,7 @@ def _read(held: Held) -> None:
     entries = _merge(asking, extraction)
     with storing(held.claim):
         rule_set = rules.store_rules(extraction=extraction, entries=entries)
-        succeed(held.claim, result={"rule_set": rule_set.pk, **extraction.counts})
+        succeed(held.claim, result={"rule_set": str(rule_set.pk), **extraction.counts})
 
 
 def _interpret(asking: Asking, extraction: RuleExtraction) -> None:

@@ -8,12 +8,13 @@ from apps.endpoints.asking import Wanted
 from apps.jobs.services import storing, succeed
 from apps.rules import verification
 from apps.rules.models import RuleSet, Verdict
+from apps.rules.services import start_measuring
 from apps.rules.verification import Check
 from apps.signals.services import run_scorer
 from worker.core import rule_prompts
 from worker.core.conversation import prompt_text
 from worker.tasks.language_models import Asking
-from worker.tasks.running import Held, run_job
+from worker.tasks.running import Held, JobFailed, run_job
 
 BATCH = 100
 """Verdicts stored together: what a killed worker reads out of the stored answers again."""
@@ -35,9 +36,11 @@ def verify_responses_here(job_id: int) -> None:
 
 def _verify(held: Held) -> None:
     inputs = held.job.inputs
-    rule_set = RuleSet.objects.select_related("scorer").get(pk=inputs["rule_set"])
+    rule_set = RuleSet.objects.select_related("scorer", "project").get(pk=inputs["rule_set"])
     asking = Asking(held, inputs["endpoint"], purpose="verification")
     verifier, repetitions = verification.verifier_of(asking.endpoint), inputs["repetitions"]
+    if verifier != rule_set.verifier:
+        raise JobFailed("The language model, or what checks this rule set, was changed. Start the check again.")
     rules = verification.read_rules(rule_set)
     total = verification.wanted_verdicts(rule_set, rules, repetitions)
     open_checks: dict[int, Check] = {}
@@ -47,21 +50,25 @@ def _verify(held: Held) -> None:
             open_checks[key] = check
             yield _question(key, check)
 
-    made, failed, batch = 0, 0, []
+    made, failed, unreadable, batch = 0, 0, 0, []
     for found in asking.ask(questions()):
         check = open_checks.pop(found.key)
         if found.value is None and found.answer is None:
             failed += 1  # no verdict: the next run asks again
         else:
+            unreadable += found.value is None
             batch.append(_verdict(check, verifier, found.value or rule_prompts.UNREADABLE))
         if len(batch) >= BATCH:
             made += _store(held, batch)
             held.progress(made, max(total, made), f"{made} verdicts")
     made += _store(held, batch)
     with storing(held.claim):
-        succeed(held.claim, result={"verdicts": made, "failed": failed, "verifier": verifier})
-    if rule_set.scorer is not None:
-        run_scorer(scorer=rule_set.scorer)
+        if made:
+            verification.note_verdicts(rule_set)
+        succeed(held.claim, result={"verdicts": made, "unreadable": unreadable, "failed": failed, "verifier": verifier})
+        start_measuring(rule_set=rule_set)
+        if rule_set.scorer is not None:
+            run_scorer(scorer=rule_set.scorer)
 
 
 def _question(key: int, check: Check) -> Wanted[str]:

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 from celery import shared_task
+from django.utils import timezone
 from numpy.typing import NDArray
 
 from apps.projects.models import Project
 from apps.reward_models.evaluations import unseen_by
 from apps.reward_models.services import current_model
 from apps.rules.labeled import Judge, LabeledPair, frozen_pairs, labeled_pairs, labels_from, measured
-from apps.rules.models import Rule, RuleExtraction, RuleSet
+from apps.rules.models import Rule, RuleExtraction, RuleSet, Verdict
 from apps.rules.services import freeze_labels, store_figures, store_mined
 from apps.signals.models import Signal
 from worker.core.rules.figures import Pairs, expected_sides, rule_figures, score_of, set_figures
@@ -49,16 +50,21 @@ def _extract(held: Held) -> None:
 
 
 def _measure(held: Held) -> None:
+    began = timezone.now()
     rule_set = RuleSet.objects.select_related("project").get(pk=held.job.inputs["rule_set"])
     rules = list(rule_set.rules.exclude(state=Rule.State.REJECTED).order_by("number"))
     if not rules:
         raise JobFailed("There is no rule to measure: every rule of this set is rejected, or it has none.")
-    judge, found = Judge(rules), labeled_pairs(rule_set.project, seed=rule_set.options.get("seed", 0))
+    project, seed = rule_set.project, rule_set.options.get("seed", 0)
+    judge, found = Judge(rules, rule_set.verifier), labeled_pairs(project, seed=seed)
     first, second = _values(held, found, judge.names)
-    verdicts = [judge.verdicts([pair.first for pair in found], first)]
-    verdicts.append(judge.verdicts([pair.second for pair in found], second))
+    verdicts = (
+        judge.verdicts([pair.first for pair in found], first),
+        judge.verdicts([pair.second for pair in found], second),
+    )
+    known = verdicts[0].known & verdicts[1].known
     votes = judge.votes(first, second, verdicts)
-    labels = labels_from(found, seed=rule_set.options.get("seed", 0), by_prompt=rule_set.options.get("by_prompt"))
+    labels = labels_from(found, seed=seed, by_prompt=rule_set.options.get("by_prompt"))
     pairs = Pairs(
         labels=labels,
         comparison=np.array([pair.comparison for pair in found], dtype=np.int64),
@@ -66,21 +72,28 @@ def _measure(held: Held) -> None:
         domain=[pair.domain for pair in found],
         when=np.array([pair.when.timestamp() for pair in found], dtype=np.float64),
     )
+    said = judge.said_of(project)
     of_rules = [
-        rule_figures(votes[:, at], pairs, _held_out(rule, rule_set, pairs), judge.asked_again(at))
+        {
+            **rule_figures(
+                votes[:, at], pairs, _held_out(rule, rule_set, pairs), known[:, at], judge.asked_again(at, project)
+            ),
+            "verdicts": said.get(at),
+        }
         for at, rule in enumerate(rules)
     ]
     weights = np.array([rule.weight for rule in rules])
     counts_as_yes = bool(rule_set.options.get("not_applicable_is_yes", False))
-    fractions = [
-        score_of(yes, applies & known, weights, not_applicable_is_yes=counts_as_yes) for yes, applies, known in verdicts
-    ]
-    margins, unseen = _margins(rule_set.project, found)
+    fractions = [score_of(each.yes, each.applies, weights, not_applicable_is_yes=counts_as_yes) for each in verdicts]
+    margins, unseen = _margins(project, found)
     everywhere = np.all([_held_out(rule, rule_set, pairs) for rule in rules], axis=0)
-    of_set = set_figures(votes, weights, fractions[1] - fractions[0], pairs, everywhere, margins, unseen)
+    score = fractions[1] - fractions[0]
+    of_set = set_figures(votes, weights, score, pairs, everywhere, known.all(axis=1), margins, unseen)
+    of_set["unreadable"] = sum(counts[Verdict.Value.UNREADABLE] for counts in said.values())
     of_set["numbers"] = [rule.number for rule in rules]
-    sides = expected_sides(votes, weights, of_rules)
+    sides = expected_sides(votes, known, weights, of_rules)
     store_figures(
+        began=began,
         rule_set=rule_set,
         claim=held.claim,
         rules=rules,

@@ -13,6 +13,7 @@ from apps.jobs.services import storing, succeed
 from apps.prompts.models import Response
 from apps.rules.labeled import Judge
 from apps.rules.models import Rule, RuleSet
+from apps.rules.verification import check_what_waits
 from apps.signals.models import Scorer
 from apps.signals.services import (
     Measured,
@@ -52,9 +53,12 @@ def _score(held: Held) -> None:
     total, done = before + left.count(), before
     held.progress(done, total, "Loading the model")
     measure_batch = MEASURES[Scorer.Kind(scorer.kind)](scorer)
-    last = 0
+    last, waiting, newest = 0, 0, 0
     while batch := list(left.filter(pk__gt=last)[: settings.SCORING_BATCH]):
         measured = measure_batch(batch)
+        if len(measured) < len(batch):
+            waiting += len(batch) - len(measured)
+            newest = max({each.pk for each in batch} - {each.response_id for each in measured})
         with storing(held.claim):
             store_signals(scorer=scorer, measured=measured)
         done, last = done + len(measured), batch[-1].pk
@@ -63,8 +67,12 @@ def _score(held: Held) -> None:
         _measure_spreads(held, scorer)
     order_queue(project=scorer.project)
     with storing(held.claim):
-        freeze_statistics(scorer=scorer)
-        succeed(held.claim, result={"scored": done - before, "signals": done})
+        result = {"scored": done - before, "signals": done}
+        if not waiting:
+            freeze_statistics(scorer=scorer)
+        succeed(held.claim, result={**result, "waiting": waiting} if waiting else result)
+        if waiting and scorer.kind == Scorer.Kind.RULE_SET:
+            check_what_waits(rule_set=scorer.rule_set, newest=newest)
     if done > before:  # else what is left waits for something other than this worker
         score_new_responses(project=scorer.project)  # what an import brought since this job looked last
 
@@ -97,7 +105,7 @@ def _by_rules(scorer: Scorer) -> Measure:
     A response about which a language model's rule has no verdict yet is left for a later run.
     """
     rule_set = RuleSet.objects.get(pk=scorer.config["rule_set"])
-    judge = Judge(list(rule_set.rules.filter(state=Rule.State.KEPT).order_by("number")))
+    judge = Judge(list(rule_set.rules.filter(state=Rule.State.KEPT).order_by("number")), rule_set.verifier)
     if not judge.rules:
         raise JobFailed("The rule set of this scorer has no rule that is kept.")
     weights = np.array([rule.weight for rule in judge.rules])
@@ -106,21 +114,22 @@ def _by_rules(scorer: Scorer) -> Measure:
 
     def measured(responses: list[Response]) -> list[Measured]:
         values = measure([(prompt_text(each.prompt.messages), each.text) for each in responses], judge.names)
-        yes, applies, known = judge.verdicts([each.pk for each in responses], values)
-        scores = score_of(yes, applies, weights, not_applicable_is_yes=counts_as_yes)
+        said = judge.verdicts([each.pk for each in responses], values)
+        scores = score_of(said.yes, said.applies, weights, not_applicable_is_yes=counts_as_yes)
         return [
             Measured(
                 response.pk,
                 float(scores[row]),
                 input_hash(response),
                 {
-                    "yes": numbers[yes[row]].tolist(),
-                    "no": numbers[applies[row] & ~yes[row]].tolist(),
-                    "not_applicable": numbers[~applies[row]].tolist(),
+                    "yes": numbers[said.yes[row]].tolist(),
+                    "no": numbers[said.applies[row] & ~said.yes[row] & ~said.unreadable[row]].tolist(),
+                    "unreadable": numbers[said.unreadable[row]].tolist(),
+                    "not_applicable": numbers[~said.applies[row]].tolist(),
                 },
             )
             for row, response in enumerate(responses)
-            if known[row].all()
+            if said.known[row].all()
         ]
 
     return measured

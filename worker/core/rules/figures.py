@@ -46,13 +46,20 @@ def as_json(share: Share) -> dict[str, Any]:
     }
 
 
-def rule_figures(votes: Votes, pairs: Pairs, held_out: Bools, asked_again: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Return the figures of one rule from its votes (m,); `asked_again` are repeated verdicts on the same response."""
+def rule_figures(
+    votes: Votes, pairs: Pairs, held_out: Bools, known: Bools, asked_again: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """Return the figures of one rule from its votes (m,) on the pairs whose verdicts are `known` on both sides (m,).
+
+    `asked_again` are repeated verdicts on the same response. Without a known pair there is no coverage.
+    """
     labels = pairs.labels
+    votes = np.where(known, votes, 0).astype(np.int8)
     agreement, everywhere = agreement_of(votes[held_out], labels.where(held_out)), agreement_of(votes, labels)
-    coverage = float((votes != 0).mean()) if len(votes) else 0.0
+    coverage = float((votes[known] != 0).mean()) if known.any() else None
     determinism = _determinism(asked_again)
     return {
+        "verified": _part(known),
         "held_out": as_json(agreement),
         "all": as_json(everywhere),
         "coverage": coverage,
@@ -66,33 +73,46 @@ def rule_figures(votes: Votes, pairs: Pairs, held_out: Bools, asked_again: Seque
 
 
 def set_figures(
-    votes: Votes, weights: Floats, scores: Floats, pairs: Pairs, held_out: Bools, margins: Floats, unseen: Bools
+    votes: Votes,
+    weights: Floats,
+    scores: Floats,
+    pairs: Pairs,
+    held_out: Bools,
+    known: Bools,
+    margins: Floats,
+    unseen: Bools,
 ) -> dict[str, Any]:
     """Return the figures of a set: votes (m, k), weights (k,), scores (m,) and model margins (m,), response 2 minus 1.
 
-    A margin is NaN where the model has not scored both, and `unseen` (m,) says on which pairs it was not trained.
+    Only pairs are measured on which every verdict of both responses is `known` (m,). A margin is NaN where the model
+    has not scored both, and `unseen` (m,) says on which pairs it was not trained.
     """
     labels = pairs.labels
     weighted = votes @ weights
-    tested = labels.where(held_out)
-    both = held_out & unseen & ~np.isnan(margins)
+    measured = held_out & known
+    tested = labels.where(measured)
+    both = measured & unseen & ~np.isnan(margins)
     return {
         "pairs": len(labels),
-        "held_out": as_json(accuracy_of(weighted[held_out], tested)),
-        "score_held_out": as_json(accuracy_of(scores[held_out], tested)),
-        "overlap": overlap(votes).round(3).tolist(),
+        "verified": _part(known),
+        "coverage": float((weighted[measured] != 0).mean()) if measured.any() else None,
+        "held_out": as_json(accuracy_of(weighted[measured], tested)),
+        "score_held_out": as_json(accuracy_of(scores[measured], tested)),
+        "overlap": overlap(votes[known]).round(3).tolist(),
         "with_model": _with_model(weighted[both], margins[both], labels.where(both)),
     }
 
 
-def expected_sides(votes: Votes, weights: Floats, figures: Sequence[dict[str, Any]]) -> Votes:
+def expected_sides(votes: Votes, known: Bools, weights: Floats, figures: Sequence[dict[str, Any]]) -> Votes:
     """Return the side that the rules with high agreement prefer in each pair (m,), 0 where they prefer none.
 
-    Agreement is high if the lower end of its interval on held-out pairs is `HIGH_AGREEMENT` at least.
+    Agreement is high if the lower end of its interval on held-out pairs is `HIGH_AGREEMENT` at least. Where one of
+    these rules has no verdict yet (`known` (m, k) is false), nothing is expected.
     """
     lows = [(each["held_out"]["interval"] or [0.0])[0] for each in figures]
     high = np.array([low >= HIGH_AGREEMENT for low in lows], dtype=np.bool_)
-    return np.sign(votes[:, high] @ weights[high]).astype(np.int8)
+    sides = np.sign(votes[:, high] @ weights[high])
+    return np.where(known[:, high].all(axis=1), sides, 0).astype(np.int8)
 
 
 def overlap(votes: Votes) -> Floats:
@@ -115,6 +135,12 @@ def score_of(yes: Bools, applies: Bools, weights: Floats, *, not_applicable_is_y
     total = (applies * weights).sum(axis=1)
     satisfied = ((yes & applies) * weights).sum(axis=1)
     return np.divide(satisfied, total, out=np.full(len(yes), 0.5), where=total > 0)
+
+
+def _part(chosen: Bools) -> dict[str, Any]:
+    """Return how many of the pairs these are (m,)."""
+    count, of = int(chosen.sum()), len(chosen)
+    return {"count": count, "of": of, "share": count / of if of else None}
 
 
 def _by_domain(votes: Votes, pairs: Pairs) -> list[dict[str, Any]]:
@@ -163,10 +189,10 @@ def _examples(chosen: Bools, votes: Votes, pairs: Pairs) -> list[int]:
     return [int(pairs.comparison[place]) for place in places[order][:EXAMPLES]]
 
 
-def _why_retire(agreement: Share, coverage: float, determinism: dict[str, Any] | None) -> list[str]:
+def _why_retire(agreement: Share, coverage: float | None, determinism: dict[str, Any] | None) -> list[str]:
     """Name what speaks for retiring a rule: it says too little, no more than chance, or not twice the same."""
     reasons = []
-    if coverage < LEAST_COVERAGE:
+    if coverage is not None and coverage < LEAST_COVERAGE:
         reasons.append("coverage")
     if agreement.interval and agreement.interval[0] <= 0.5 <= agreement.interval[1]:
         reasons.append("chance")

@@ -76,7 +76,7 @@ class Mined:
     accuracy: Share
     length_accuracy: Share
     gain: tuple[float, float, float] | None
-    """How much more often than the length baseline the set is right, with its interval; None without test pairs."""
+    """How much more often than length the set is right, with its interval; None without rules or test pairs."""
 
 
 def mine(first: Floats, second: Floats, names: Sequence[str], labels: Labels) -> Mined:
@@ -99,7 +99,7 @@ def mine(first: Floats, second: Floats, names: Sequence[str], labels: Labels) ->
         discovered=[agreement_of(chosen[discovery, at], shown) for at in range(len(found))],
         accuracy=accuracy_of(scored[test], held_out),
         length_accuracy=accuracy_of(length[test], held_out),
-        gain=difference_of(scored[test], length[test], held_out),
+        gain=difference_of(scored[test], length[test], held_out) if found else None,
     )
 
 

@@ -143,7 +143,12 @@ def right(score: Floats | Votes, labels: Labels) -> Floats:
 
 
 def accuracy_of(score: Floats | Votes, labels: Labels) -> Share:
-    """Return how often the sign of a score (m,) is people's; 0 counts as half a hit."""
+    """Return how often the sign of a score (m,) is people's; 0 counts as half a hit, and nothing but zeros as nothing.
+
+    A score that never prefers a response is not right half of the time: it was not asked.
+    """
+    if not np.any(score):
+        return Share(0, 0, None, None)
     return share(right(score, labels), labels)
 
 
