@@ -1,4 +1,4 @@
-"""REST: one's own language models. Superusers see everybody's."""
+"""REST: one's own language models. Superusers see everybody's; a token that is limited to projects sees none."""
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
-from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
+from apps.core.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
 from apps.core.json_values import why_unstorable
 from apps.core.outgoing import AddressRefused, Limits, RequestFailed, check_address, fetch
 from apps.endpoints.encryption import decrypted, encrypted, encrypted_again
@@ -58,9 +58,13 @@ class Tested:
 
 
 def endpoints_of(user: User) -> QuerySet[ModelEndpoint]:
-    """Return the endpoints that a person sees: their own, and for superusers all (not by a token of some projects)."""
-    sees_all = user.is_superuser and user.only_projects is None
-    return ModelEndpoint.objects.all() if sees_all else ModelEndpoint.objects.filter(owner=user)
+    """Return the endpoints that a person sees: their own, for superusers all, and none by a token of some projects.
+
+    An endpoint belongs to no project, so it does not exist for such a token: its key and its money are the person's.
+    """
+    if user.only_projects is not None:
+        return ModelEndpoint.objects.none()
+    return ModelEndpoint.objects.all() if user.is_superuser else ModelEndpoint.objects.filter(owner=user)
 
 
 def get_endpoint(user: User, endpoint_id: str) -> ModelEndpoint:
@@ -76,7 +80,9 @@ def get_endpoint(user: User, endpoint_id: str) -> ModelEndpoint:
 
 
 def create_endpoint(*, owner: User, name: str, model: str, api_key: str = "", **settings_: Any) -> ModelEndpoint:
-    """Add a language model; raise InvalidInput for what it cannot be."""
+    """Add a language model; raise InvalidInput for what it cannot be, Forbidden by a token of some projects."""
+    if owner.only_projects is not None:
+        raise Forbidden(_("This token is limited to projects; model endpoints belong to none, so it makes none."))
     endpoint = ModelEndpoint(owner=owner, name=name, model=model, **settings_)
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).get(pk=owner.pk)

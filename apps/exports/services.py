@@ -26,7 +26,7 @@ from apps.exports.models import Snapshot
 from apps.exports.rows import Reader
 from apps.exports.selection import RULES, encodings_of, formats_of, parse_selection
 from apps.exports.writing import LABELS_FILE, Written, needs_labels, write_rows
-from apps.jobs.services import enqueue
+from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.projects.models import GuidelineVersion, Project
 from apps.signals.models import Scorer
 from apps.signals.services import rules_in_force
@@ -58,22 +58,33 @@ def start_snapshot(*, project: Project, body: dict[str, Any], created_by: User |
     return snapshot
 
 
-def write_snapshot(*, snapshot: Snapshot, on_rows: Callable[[int], None] = lambda rows: None) -> None:
+def write_snapshot(
+    *, snapshot: Snapshot, on_rows: Callable[[int], None] = lambda rows: None, claim: Claim | None = None
+) -> None:
     """Write the files of the snapshot in one reading of the database, unless they are written already.
 
     All rows come from one repeatable-read transaction, so labels that arrive meanwhile are in whole or not at all.
+    With a `claim` the files count only while it holds; the job of this very snapshot ends together with them.
     """
     if snapshot.ready:
         return
     with draft_folder(f"snapshots/{snapshot.pk}") as draft:
         manifest = _write_files(snapshot, draft, on_rows)
-        # The first writer wins: a worker that was presumed dead and comes back changes nothing.
-        unwritten = Snapshot.objects.filter(pk=snapshot.pk, content_hash="")
-        if unwritten.exists():
-            snapshot.content_hash, snapshot.manifest = manifest["content_hash"], manifest
-            adopt_folder(draft, snapshot.folder)
-        if not unwritten.update(manifest=manifest, content_hash=manifest["content_hash"]):
-            snapshot.refresh_from_db()
+        with storing(claim) if claim is not None else transaction.atomic():
+            # The first writer wins: a worker that was presumed dead and comes back changes nothing.
+            stored = Snapshot.objects.select_for_update().get(pk=snapshot.pk)
+            if not stored.ready:
+                stored.content_hash, stored.manifest = manifest["content_hash"], manifest
+                adopt_folder(draft, stored.folder)
+                stored.save(update_fields=["content_hash", "manifest"])
+                if claim is not None and claim.job_id == stored.job_id:
+                    succeed(claim, result=result_of(stored))
+    snapshot.content_hash, snapshot.manifest = stored.content_hash, stored.manifest
+
+
+def result_of(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the result of the job that writes a snapshot."""
+    return {"snapshot": str(snapshot.pk)}
 
 
 def find_file(*, snapshot: Snapshot, export_format: str, file: str) -> StoredFile:

@@ -99,19 +99,20 @@ class Decider:
             if repeated:
                 decided.unchanged += 1
                 continue
-            if pair.external_id not in known:
-                before = _before(place, context)
-                if before is not None or near[place] is not None or looks.contaminated[place] is not None:
+            old = known.get(pair.external_id)
+            if old is None or old.differs(pair):
+                before, alike = _before(place, context), near[place]
+                if old is not None and alike is not None and alike.number == -old.id:
+                    alike = None  # what it was before
+                if before is not None or alike is not None or looks.contaminated[place] is not None:
                     notes, out = self._duplicates.notes(
-                        pair, earlier=before, near=near[place], contaminated=looks.contaminated[place], lines=lines
+                        pair, earlier=before, near=alike, contaminated=looks.contaminated[place], lines=lines
                     )
                     decided.findings += [(line, note, pair.external_id) for note in notes]
                     if out:
                         decided.excluded += 1
                         continue
-                decided.new.append(pair)
-            elif known[pair.external_id].differs(pair):
-                decided.changed.append(pair)
+                (decided.new if old is None else decided.changed).append(pair)
             elif fresh:
                 decided.labeled += 1
             else:
@@ -165,11 +166,12 @@ class Decider:
         return begun, stored_labels(begun)
 
     def _stored_elsewhere(self, pairs: list[tuple[int, ImportedPair]], decided: Decided) -> dict[int, Earlier]:
-        """Return which new pairs the project has under another id, by place."""
+        """Return which new and changed pairs the project has under another id, by place."""
         wanted = {}
         for place, (_, pair) in enumerate(pairs) if decided.responses else ():
             prompt = decided.prompts.get(pair.prompt_hash)
-            if prompt is not None and pair.external_id not in decided.known:
+            old = decided.known.get(pair.external_id)
+            if prompt is not None and (old is None or old.differs(pair)):
                 sides = [decided.responses.get((prompt, text)) for text in pair.hashes]
                 if sides[0] is not None and sides[1] is not None:
                     wanted[place] = (pair, sides[0], sides[1])

@@ -5,10 +5,8 @@ read comes out as a BadRow in its place.
 """
 
 import codecs
-import csv
 import gzip
 import io
-import json
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -22,12 +20,11 @@ import orjson
 from django.conf import settings
 
 from apps.core.errors import FieldError, InvalidInput
-from apps.core.spreadsheets import without_apostrophe
+from apps.imports.csv_rows import read_csv
 from apps.imports.parquet import read_parquet
-from apps.imports.rows import BadRow, storable
+from apps.imports.rows import MAX_ROW_BYTES, BadRow, BrokenOff, storable
 
 CONTAINERS = ("jsonl", "json", "csv", "parquet")
-MAX_ROW_BYTES = 16 * 1024 * 1024
 SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -139,10 +136,12 @@ def _rows(stream: IO[bytes], file_name: str, container: str | None) -> Iterator[
     found = container_of(head, f"named.{container}" if container in {"csv", "jsonl"} else file_name)
     if container not in {None, found}:
         raise refused(f"The file is {found}, not {container}.")
+    if found != "parquet" and b"\r" in head[:-1] and b"\n" not in head:
+        stream = io.BufferedReader(_CarriageReturns(stream), _CHUNK)
     if found == "parquet":
         yield read_parquet(stream)
     elif found == "csv":
-        yield _table(stream)
+        yield read_csv(stream)
     else:
         yield read_json(stream)
 
@@ -170,9 +169,45 @@ def _lines(first: bytes, stream: IO[bytes], number: int) -> Iterator[Row]:
                 line = stream.readline(MAX_ROW_BYTES)
             yield number, BadRow("", f"The line is longer than {MAX_ROW_BYTES // 1024 // 1024} MiB.")
         elif not line.isspace():
-            yield number, _parse(line)
+            row = _parse(line)
+            following, count = stream.readline(MAX_ROW_BYTES + 1), 1
+            if isinstance(row, BadRow) and _goes_on(line, following):
+                row = BadRow("", "An object goes over several lines: write each on one line, or one array of all.")
+                while following and not _is_beside(line, following):
+                    following, count = stream.readline(MAX_ROW_BYTES + 1), count + following.endswith(b"\n")
+            yield number, row
+            number, line = number + count, following
+            continue
         number += 1
         line = stream.readline(MAX_ROW_BYTES + 1)
+
+
+def _goes_on(line: bytes, following: bytes) -> bool:
+    """Say whether an object begins in a line and is not over, and no other one begins in the next line."""
+    line, following = line.strip(), following.strip()
+    return line.startswith(b"{") and not line.endswith(b"}") and following[:1] not in {b"", b"{"}
+
+
+def _is_beside(line: bytes, other: bytes) -> bool:
+    """Say whether an object begins in another line, as far to the right as in this one."""
+    return other.startswith(line[: len(line) - len(line.lstrip())] + b"{")
+
+
+class _CarriageReturns(io.RawIOBase):
+    """A file whose lines end in carriage returns alone, as if they ended as lines do elsewhere."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes."""
+        data = self._stream.read(len(buffer)).replace(b"\r", b"\n")
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _parse(line: bytes) -> object:
@@ -196,13 +231,16 @@ class _After:
     def __init__(self, head: bytes, stream: IO[bytes]) -> None:
         self._head, self._stream = head, stream
         self._read = self._depth = 0
+        self._too_deep = False
 
     def read(self, size: int = -1) -> bytes:
         if size == 0:  # ijson asks whether it gets bytes or text
             return b""
+        if self._too_deep:
+            raise BadRow("", "A value of the array is nested too deeply")
         data, self._head = self._head + self._stream.read(size - len(self._head)), b""
         self._read += len(data)
-        self._check_depth(data)
+        data = self._shallow(data)
         if self._read > MAX_ROW_BYTES + 2 * _CHUNK:
             raise BadRow("", f"A value of the array is longer than {MAX_ROW_BYTES // 1024 // 1024} MiB")
         return data
@@ -211,18 +249,22 @@ class _After:
         """Start counting again."""
         self._read = self._depth = 0
 
-    def _check_depth(self, data: bytes) -> None:
-        """Raise BadRow before ijson sees values nested without end: its memory grows with the square of the depth.
+    def _shallow(self, data: bytes) -> bytes:
+        """Return what comes before values nested without end: ijson's memory grows with the square of the depth.
 
-        Brackets in texts count as well, so the limit is far above what a text has of one kind only.
+        The rows before it are read, and the next `read` says what is wrong. Brackets in texts count as well, so the
+        limit is far above what a text has of one kind only.
         """
         characters = np.frombuffer(data, dtype=np.uint8) | 0x20  # [ and {, ] and } differ in this bit
         steps = (characters == ord("{")).astype(np.int32) - (characters == ord("}"))
         depths = np.cumsum(steps)
-        if len(depths):
-            if self._depth + int(depths.max()) > MAX_OPEN_BRACKETS:
-                raise BadRow("", "A value of the array is nested too deeply")
-            self._depth += int(depths[-1])
+        if not len(depths):
+            return data
+        if self._depth + int(depths.max()) > MAX_OPEN_BRACKETS:
+            self._too_deep = True
+            return data[: int(np.argmax(depths > MAX_OPEN_BRACKETS - self._depth))]
+        self._depth += int(depths[-1])
+        return data
 
 
 def _array(stream: _After) -> Iterator[Row]:
@@ -234,84 +276,7 @@ def _array(stream: _After) -> Iterator[Row]:
             yield number, storable(row)
     except (ijson.JSONError, BadRow, UnicodeDecodeError, RecursionError, OverflowError) as error:
         said = " ".join(str(error).split())[:200]
-        yield number + 1, BadRow("", f"The JSON array cannot be read on from here: {said}.")
-
-
-def _table(stream: IO[bytes]) -> Iterator[Row]:
-    """Yield the rows of a CSV file as objects; cells stay text, and columns that hold JSON are parsed."""
-    csv.field_size_limit(MAX_ROW_BYTES)
-    lines = _text_lines(stream)
-    reader: Any = None
-    try:
-        header = next(lines, "")
-        delimiter = max((",", "\t", ";"), key=header.count)
-        reader = csv.reader(_again(header, lines), delimiter=delimiter, strict=True)
-        names = [name.strip() for name in next(reader, [])]
-        if len(set(names)) != len(names) or not any(names):
-            raise refused("The first line of a CSV file must name its columns, each once.")
-        read = _cell_of_ours if set(names) >= OUR_COLUMNS else _cell
-        for cells in reader:
-            if len(cells) != len(names) and cells:
-                wrong = f"The row has {len(cells)} cells; the header names {len(names)} columns."
-                yield reader.line_num, BadRow("", wrong)
-            elif cells:
-                row = {name: read(name, cell) for name, cell in zip(names, cells, strict=True)}
-                yield reader.line_num, storable(row)
-    except (csv.Error, BadRow) as error:
-        said = error.reason if isinstance(error, BadRow) else f"{str(error).capitalize()}."
-        yield reader.line_num + 1 if reader else 1, BadRow("", f"{said} Nothing after it can be read.")
-
-
-def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
-
-
-def _text_lines(stream: IO[bytes]) -> Iterator[str]:
-    first = True
-    while line := stream.readline(MAX_ROW_BYTES + 1):
-        if len(line) > MAX_ROW_BYTES:
-            raise BadRow("", f"The line is longer than {MAX_ROW_BYTES // 1024 // 1024} MiB.")
-        try:
-            yield line.decode("utf-8-sig" if first else "utf-8")
-        except UnicodeDecodeError as error:
-            wrong = f"The line is not UTF-8: byte {error.start + 1} cannot be read. Save the file as UTF-8."
-            raise BadRow("", wrong) from error
-        first = False
-
-
-OUR_COLUMNS = {"external_id", "prompt_hash", "messages", "responses", "consensus", "annotations"}
-"""Columns that tell a CSV of our own `annotations` format, whose cells somebody may have opened as a spreadsheet."""
-_TEXT_COLUMNS = {"external_id", "id", "prompt", "reference", "response_1", "response_2", "response1", "response2"}
-_TEXT_COLUMNS |= {"response", "chosen", "rejected", "domain", "language", "split", "subset", "justification", "model"}
-
-
-def _cell(name: str, cell: str) -> object:
-    """Return a cell's value: lists and objects are parsed, numbers where the column is no text; empty is None."""
-    if not cell:
-        return None
-    if cell[0] in "[{" and (name not in _TEXT_COLUMNS or cell.startswith('[{"')):
-        try:
-            return orjson.loads(cell)
-        except orjson.JSONDecodeError:
-            return cell
-    if name not in _TEXT_COLUMNS and len(cell) < 8:
-        number = cell.removeprefix("-").removeprefix("+")
-        if number.isascii() and number.removesuffix(".0").isdecimal():
-            return int(cell.removesuffix(".0"))
-    return cell
-
-
-def _cell_of_ours(name: str, cell: str) -> object:
-    """Return a cell's value in a CSV of our own `annotations` format: text as it was exported, JSON in the others."""
-    if not cell:
-        return None
-    if name in _TEXT_COLUMNS:
-        return without_apostrophe(cell)
-    try:
-        return json.loads(cell)  # numbers of any length stay exact
-    except (ValueError, RecursionError):
-        return cell
+        yield number + 1, BrokenOff("", f"The JSON array cannot be read on from here: {said}.")
 
 
 def _starts_with(stream: Any, mark: bytes) -> bool:

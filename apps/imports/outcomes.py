@@ -45,11 +45,14 @@ class ImportReport:
     contradictions: int = 0
     near_duplicates: int = 0
     contaminated: int = 0
+    broken_off: int = 0
+    """The line after which the file could not be read; 0 for a file that was read to its end."""
     errors: list[dict[str, Any]] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """Return the numbers alone."""
-        return {name: getattr(self, name) for name in COUNTS}
+        broken_off = {"broken_off": self.broken_off} if self.broken_off else {}
+        return {name: getattr(self, name) for name in COUNTS} | broken_off
 
     def count_finding(self, line: int, kind: str, pointer: str, reason: str) -> None:
         """Count a finding; a rejected row is named among the errors too, up to a thousand of them."""
@@ -60,8 +63,8 @@ class ImportReport:
 
     @property
     def notice(self) -> str:
-        """Return what must not be overlooked, in a sentence: that nothing came in, and why."""
-        return nothing_came_in(self.counts())
+        """Return what must not be overlooked, in a sentence or two."""
+        return notice_of(self.counts())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, as the job's result shows it."""
@@ -69,7 +72,15 @@ class ImportReport:
         return {**self.counts(), **told, "errors": self.errors}
 
 
-def nothing_came_in(counts: Mapping[str, int]) -> str:
+def notice_of(counts: Mapping[str, int]) -> str:
+    """Return what must not be overlooked: that nothing came in, and that a file was not read to its end."""
+    told = [_nothing_came_in(counts)]
+    if counts.get("broken_off"):
+        told.append(_("What follows line %(line)s was not read.") % {"line": counts["broken_off"]})
+    return " ".join(filter(None, told))
+
+
+def _nothing_came_in(counts: Mapping[str, int]) -> str:
     """Return why no row came in, in a sentence; nothing where one of `CAME_IN` did."""
     if any(counts.get(name) for name in CAME_IN):
         return ""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from apps.core.errors import FieldError, InvalidInput
-from apps.imports.rows import BadRow, storable
+from apps.imports.rows import BadRow, BrokenOff, storable
 
 BATCH = 256
 MAX_CHUNK_BYTES = 1024 * 1024 * 1024
@@ -57,7 +57,7 @@ def _rows(file: pq.ParquetFile) -> Iterator[tuple[int, object]]:
                 for offset, row in enumerate(_objects(part)):
                     yield first + offset, row
     except (pa.ArrowException, OSError, ValueError, OverflowError, RecursionError) as error:
-        yield number + 1, BadRow("", f"The Parquet file cannot be read on from here: {_short(error)}.")
+        yield number + 1, BrokenOff("", f"The Parquet file cannot be read on from here: {_short(error)}.")
 
 
 def _objects(batch: pa.RecordBatch) -> Iterator[object]:

@@ -12,6 +12,7 @@ from apps.labeling.answers import MAX_ACTIVE_SECONDS
 from apps.projects.protocol import RATING_MAX, RATING_MIN
 from apps.prompts.models import json_hash
 
+MAX_ROW_BYTES = 16 * 1024 * 1024
 MAX_RESPONSES = 8
 MAX_ANNOTATIONS = 50
 MAX_PROBLEMS = 100
@@ -37,6 +38,10 @@ class BadRow(Exception):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}" if field else reason)
         self.field, self.reason = field, reason
+
+
+class BrokenOff(BadRow):
+    """A row after which nothing of its file can be read."""
 
 
 @dataclass(frozen=True)

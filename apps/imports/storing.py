@@ -17,7 +17,7 @@ from apps.imports.labels import People, add_consensus, add_labels, names_in
 from apps.imports.models import Finding, Import
 from apps.imports.options import Options
 from apps.imports.outcomes import MAX_ERRORS, ImportReport
-from apps.imports.rows import ImportedPair
+from apps.imports.rows import BrokenOff, ImportedPair
 from apps.imports.turns import Overtaken, Transactions, came_between
 from apps.labeling.consensus import note_who_had, place_in_queue, settle
 from apps.labeling.models import QueueItem
@@ -195,6 +195,7 @@ class Storer:
     def _report(self, batch: Batch, decided: Decided) -> None:
         report = self.report
         decided.findings += [(line, (Finding.Kind.REJECTED, bad.field, bad.reason), "") for line, bad in batch.refused]
+        report.broken_off = next((line for line, bad in batch.refused if isinstance(bad, BrokenOff)), report.broken_off)
         decided.findings.sort(key=lambda finding: finding[0])
         report.created += len(decided.new)
         report.updated += len(decided.changed) + decided.labeled

@@ -17,7 +17,7 @@ from apps.core.signed_in import signed_in
 from apps.imports import services
 from apps.imports.forms import PlanForm, SourceForm
 from apps.imports.models import Finding, Import
-from apps.imports.outcomes import COUNTS, nothing_came_in
+from apps.imports.outcomes import COUNTS, notice_of
 from apps.imports.reports import FORMATS, report_of
 from apps.imports.undoing import start_undo
 from apps.jobs.services import live_queues
@@ -163,7 +163,7 @@ def _shown(membership: Membership, made: Import) -> dict[str, Any]:
         "planned": made.can_start and made.preview is not None and job is None,
         "asleep": {job.queue} - live_queues() if job else set(),
         "counts": counts,
-        "notice": nothing_came_in(made.counts) if made.is_read else "",
+        "notice": notice_of(made.counts) if made.is_read else "",
         "findings": made.findings.order_by("line", "id")[:SHOWN_FINDINGS] if job is None else Finding.objects.none(),
         "can_undo": ended and made.first_made is not None and made.undone_at is None and not made.is_dry_run,
         "ran_dry": made.is_dry_run and made.is_read,

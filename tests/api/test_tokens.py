@@ -5,13 +5,16 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.urls import get_resolver
 from django.utils import timezone
 
 from apps.accounts.models import ApiToken
 from apps.accounts.services import create_token
 from apps.core.errors import InvalidInput
+from apps.endpoints.services import create_endpoint
 from apps.projects.models import Project
 from tests.api.conftest import Api, pointers, problem
+from tests.architecture.test_access import addresses
 from tests.factories import PASSWORD, MembershipFactory, ProjectFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -81,6 +84,28 @@ def test_a_limited_token_reaches_only_tokens_like_itself(manager, elsewhere):
     assert [row["id"] for row in narrow.get("tokens/").json()["results"]] == [str(narrow.token.pk)]
     problem(narrow.call("DELETE", f"tokens/{wide.token.pk}/"), 404)
     assert wide.get("projects/").status_code == 200
+
+
+def test_a_limited_token_reaches_nothing_of_its_person_beside_its_projects(manager, project, elsewhere):
+    """Every address that names no project: lists are empty, nothing is made, nothing is found."""
+    mine = create_endpoint(owner=manager, name="Mine", model="m", base_url="https://example.org/v1")
+    api = Api(manager, scope="admin", projects=["elsewhere"])
+    plain = {path for _, path in addresses(get_resolver()) if path.startswith("api/v1/") and "<" not in path}
+    assert plain - {"api/v1/schema/", "api/v1/docs/", "api/v1/"} == {
+        "api/v1/tokens/",
+        "api/v1/model-endpoints/",
+        "api/v1/projects/",
+    }
+    assert api.get("model-endpoints/").json()["results"] == []
+    body = {"name": "More", "model": "m", "base_url": "https://example.org/v1"}
+    problem(api.post("model-endpoints/", body), 403)
+    address = f"model-endpoints/{mine.pk}/"
+    change = {"cost_ceiling": "9"}
+    for method, path in (("GET", address), ("PATCH", address), ("DELETE", address), ("POST", f"{address}test/")):
+        problem(api.call(method, path, change if method == "PATCH" else {}), 404)
+    assert pointers(api.post("projects/elsewhere/rule-extractions/", {"endpoint": str(mine.pk)})) == ["/endpoint"]
+    assert Api(manager).get(address).json()["cost_ceiling"] is None
+    assert manager.model_endpoints.count() == 1
 
 
 def test_nobody_reaches_somebody_elses(manager, researcher):

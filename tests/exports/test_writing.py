@@ -11,7 +11,8 @@ from apps.core.artifacts import artifact_storage
 from apps.exports import rows as reading
 from apps.exports.encodings import DEFAULT_ENCODINGS
 from apps.exports.formats import FORMATS
-from apps.exports.services import create_snapshot, find_document, find_file, write_snapshot
+from apps.exports.services import create_snapshot, find_document, find_file, start_snapshot, write_snapshot
+from apps.jobs import services as jobs
 from apps.labeling.models import Annotation
 from tests.exports.rows import ALL, ONE, ids_of, labels, rows_of, written
 from tests.imports.test_imports import load, row
@@ -150,6 +151,30 @@ def test_whoever_comes_second_changes_nothing(project):
     assert late.content_hash == snapshot.content_hash
     folder = Path(artifact_storage().path(f"snapshots/{snapshot.pk}"))
     assert [path.name for path in folder.iterdir()] == [snapshot.content_hash[:16]]
+
+
+def test_a_snapshot_whose_job_is_cancelled_never_becomes_ready(project):
+    load_pairs(project, 3)
+    snapshot = start_snapshot(project=project, body=ONE, created_by=None)
+    _, claim = jobs.claim(job_id=snapshot.job.pk, owner="cpu@one")
+    folder = Path(artifact_storage().path(f"snapshots/{snapshot.pk}"))
+    with pytest.raises(jobs.LeaseLost):  # too late for the callback to notice: all rows are read already
+        write_snapshot(snapshot=snapshot, on_rows=lambda rows: jobs.cancel(job=snapshot.job) and None, claim=claim)
+    snapshot.refresh_from_db()
+    assert (snapshot.ready, list(folder.iterdir()), snapshot.job.state) == (False, [], "cancelled")
+
+
+def test_a_snapshot_becomes_ready_and_its_job_succeeds_in_one_transaction(project):
+    load_pairs(project, 1)
+    snapshot = start_snapshot(project=project, body=ONE, created_by=None)
+    _, claim = jobs.claim(job_id=snapshot.job.pk, owner="cpu@one")
+    write_snapshot(snapshot=snapshot, claim=claim)
+    snapshot = type(snapshot).objects.get()
+    assert (snapshot.ready, snapshot.job.state, snapshot.job.result) == (
+        True,
+        "succeeded",
+        {"snapshot": str(snapshot.pk)},
+    )
 
 
 def test_the_manifest_says_what_it_was_made_with(project):

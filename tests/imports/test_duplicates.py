@@ -119,6 +119,27 @@ def test_shared_text_with_a_benchmark_is_told_and_left_out_if_asked(project):
     assert (report.created, report.excluded) == (1, 2)
 
 
+def test_a_row_whose_text_changes_is_looked_at_like_a_new_one(project):
+    other = row(external_id="q-2", responses=texts("It is the wind that does it, as every sailor knows."))
+    load(project, row(), other)
+    before = list(Comparison.objects.order_by("id").values_list("prompt_id", "response_1_id", "response_2_id"))
+    dirty = row(messages=[{"role": "user", "content": QUESTION}])
+    asked = {"benchmarks": io.BytesIO(QUESTION.encode()), "exclude_contaminated": True}
+    report, made = run(project, dirty, **asked)
+    assert (report.updated, report.excluded, report.contaminated) == (0, 1, 1)
+    assert findings(made) == [(1, "contaminated")]
+    copied = row(responses=other["responses"][::-1])
+    report, made = run(project, copied, exclude_duplicates=True)
+    assert (report.updated, report.excluded, findings(made)) == (0, 1, [(1, "reversed")])
+    close = row(responses=texts("It is the wind that does it, as every good sailor knows."))
+    report, made = run(project, close, exclude_near_duplicates=True)
+    assert (report.updated, report.excluded, findings(made)) == (0, 1, [(1, "near_duplicate")])
+    assert list(Comparison.objects.order_by("id").values_list("prompt_id", "response_1_id", "response_2_id")) == before
+    edited = {**other, "responses": texts("It is the wind that does it, as every old sailor knows.")}
+    report, made = run(project, edited, exclude_near_duplicates=True)  # like itself only
+    assert (report.updated, report.excluded, findings(made)) == (1, 0, [])
+
+
 @pytest.mark.parametrize("content", [f"{QUESTION}\nanother line\n".encode(), f'["{QUESTION}"]'.encode()])
 def test_a_benchmark_may_be_plain_text_or_a_list(project, content):
     dirty = row(messages=[{"role": "user", "content": QUESTION}])

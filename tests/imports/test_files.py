@@ -11,9 +11,9 @@ import pytest
 
 from apps.core.errors import InvalidInput
 from apps.core.spreadsheets import formula_safe
-from apps.imports import files, parquet
+from apps.imports import csv_rows, files, parquet
 from apps.imports.files import rows_of
-from apps.imports.rows import BadRow
+from apps.imports.rows import BadRow, BrokenOff
 from apps.imports.services import start_import
 from apps.labeling.models import Annotation
 from apps.prompts.models import Comparison
@@ -192,9 +192,9 @@ def test_a_bad_line_is_one_sentence_and_the_next_is_read(tmp_path, line, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b'prompt,x\n"never closed,1\n', "Nothing after it can be read"),
+        (b'prompt,x\n"never closed,1\n', "never closed"),
         (b"prompt,x\n" + b'"' + b"x" * (17 << 20) + b'",1\n', "longer than 16 MiB"),
-        (b'prompt,x\n"' + (b"x" * (1 << 20) + b"\n") * 17 + b'",1\n', "field larger than field limit"),
+        (b"prompt,x\na\rb,1\n", "line break stands in a cell"),
         (b"prompt,x\ncaf\xe9,1\n", "not UTF-8: byte 4"),
         (b"prompt,x\na,1,2\n", "3 cells; the header names 2"),
         (b"prompt,x\na\x00b,1\n", "NUL"),
@@ -203,6 +203,68 @@ def test_a_bad_line_is_one_sentence_and_the_next_is_read(tmp_path, line, words):
 def test_a_bad_csv_is_one_sentence(tmp_path, content, words):
     (reason,) = reasons(written(tmp_path, "a.csv", content))
     assert words.lower() in reason.lower()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"caf\xe9,1,2", "not UTF-8: byte 4"),
+        (b'"a" b,1,2', "A quote stands where none may"),
+        (b'"never closed,1,2', "A quote is opened in this row and never closed"),
+        (b"x" * (17 << 20), "longer than 16 MiB"),
+    ],
+)
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_bad_line_of_a_csv_takes_no_other_row_with_it(tmp_path, line, words, quoted):
+    rows = [b'"q-%d","yes\nor","no"' % n if quoted else b"q-%d,yes,no" % n for n in range(300)]
+    content = b"\n".join([b"prompt,chosen,rejected", *rows[:10], line, *rows[10:], b""])
+    found = read(written(tmp_path, "a.csv", content))
+    bad = [(number, value.reason) for number, value in found if isinstance(value, BadRow)]
+    good = [value["prompt"] for _, value in found if isinstance(value, dict)]
+    assert [number for number, _ in found] == sorted(number for number, _ in found)
+    assert bad[0][0] == (22 if quoted else 12)
+    assert quoted or words in bad[0][1]
+    assert good == [f"q-{n}" for n in range(300)]
+
+
+def test_a_csv_of_quotes_without_end_is_given_up_and_says_how_much_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_rows, "MAX_READ_AGAIN", 20_000)
+    content = b"prompt,chosen,rejected\na,b,c\n" + b'a","""\n' * 1000
+    found = read(written(tmp_path, "a.csv", content))
+    number, last = found[-1]
+    assert isinstance(last, BrokenOff)
+    assert f" {1002 - number} lines after it were not read." in last.reason
+    assert len(found) < 20
+
+
+@pytest.mark.django_db
+def test_a_file_that_breaks_off_says_so_where_nobody_overlooks_it(project, tmp_path):
+    report = load_file(project, written(tmp_path, "a.json", json.dumps(ROWS).encode()[:-1] + b", {"))
+    assert (report.created, report.rejected) == (3, 1)
+    assert report.to_dict()["notice"] == "What follows line 4 was not read."
+
+
+def test_rows_before_an_endless_value_come_out(tmp_path):
+    content = b"[" + b'{"a": 1}, ' * 5 + b'{"a": ' + b"[" * 9000
+    found = read(written(tmp_path, "a.json", content))
+    assert [number for number, value in found if isinstance(value, dict)] == [1, 2, 3, 4, 5]
+    assert found[-1][0] == 6
+    assert "nested too deeply" in found[-1][1].reason
+
+
+def test_an_object_over_several_lines_is_said_once(tmp_path):
+    pretty = json.dumps(ROWS[0], indent=1).encode() + b"\n"
+    (said,) = reasons(written(tmp_path, "a.json", pretty))
+    assert "write each on one line, or one array" in said
+    found = read(written(tmp_path, "b.json", pretty + lines(ROWS[1:]) + b'{"cut": "\nof"\n' + lines(ROWS)))
+    assert [number for number, value in found if isinstance(value, BadRow)] == [1, pretty.count(b"\n") + 3]
+    assert len(found) == 7
+    assert found[-1][0] == pretty.count(b"\n") + 7
+
+
+@pytest.mark.parametrize("content", [lines(ROWS), as_csv(ROWS).rstrip() + b"\n"])
+def test_lines_that_end_in_carriage_returns_alone_are_lines(tmp_path, content):
+    assert read(written(tmp_path, "a", content.replace(b"\n", b"\r"))) == read(written(tmp_path, "b", content))
 
 
 @pytest.mark.django_db

@@ -5,7 +5,7 @@ from typing import Any
 from celery import shared_task
 
 from apps.exports.models import Snapshot
-from apps.exports.services import write_snapshot
+from apps.exports.services import result_of, write_snapshot
 from apps.imports.models import Import
 from apps.imports.previews import preview_import
 from apps.imports.services import run_import
@@ -47,9 +47,15 @@ def import_pairs(job_id: int) -> None:
 def build_snapshot(job_id: int) -> None:
     """Write the files of a snapshot."""
 
-    def work(held: Held) -> dict[str, Any]:
+    def work(held: Held) -> dict[str, Any] | None:
         snapshot = Snapshot.objects.select_related("project").get(pk=held.job.inputs["snapshot"])
-        write_snapshot(snapshot=snapshot, on_rows=lambda rows: held.progress(rows, 0, f"{rows} comparisons written"))
-        return {"snapshot": str(snapshot.pk)}
+        if snapshot.ready:
+            return result_of(snapshot)
+        write_snapshot(
+            snapshot=snapshot,
+            on_rows=lambda rows: held.progress(rows, 0, f"{rows} comparisons written"),
+            claim=held.claim,
+        )
+        return None  # how the job ended is stored together with the files
 
     run_job(job_id, work)

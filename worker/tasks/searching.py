@@ -31,7 +31,7 @@ def search_recipe(job_id: int) -> None:
 def _search(held: Held) -> dict[str, Any]:
     search = RecipeSearch.objects.select_related("project", "snapshot").get(job=held.job)
     held.progress(0, 0, "Freezing the snapshot")
-    write_snapshot(snapshot=search.snapshot)
+    write_snapshot(snapshot=search.snapshot, claim=held.claim)
     root = settings.RUNS_DIR / f"search-{search.pk}-{search.snapshot.content_hash[:12]}"
     trials = trials_of(search)
     for number in range(len(search.trials), len(trials)):

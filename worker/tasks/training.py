@@ -39,7 +39,7 @@ def train_reward_model(job_id: int) -> None:
 def _train(held: Held) -> None:
     run = TrainingRun.objects.select_related("project", "snapshot").get(job=held.job)
     held.progress(0, 0, "Freezing the snapshot")
-    write_snapshot(snapshot=run.snapshot)
+    write_snapshot(snapshot=run.snapshot, claim=held.claim)
     folder = settings.RUNS_DIR / f"{run.pk}-{run.snapshot.content_hash[:12]}"
     if not (folder / "settings.json").exists():  # written last: a half-written folder is written again
         write_run_folder(run=run, folder=folder)

@@ -11,7 +11,8 @@ from apps.core.errors import AppError
 from apps.imports.files import SUFFIXES
 from apps.imports.models import CAME_IN
 from apps.imports.options import FORMATS, Options
-from apps.imports.services import ImportReport, import_file
+from apps.imports.outcomes import COUNTS, ImportReport
+from apps.imports.services import import_file
 from apps.projects.models import Project
 from apps.signals.services import score_new_responses
 
@@ -61,8 +62,8 @@ class Command(BaseCommand):
                 details = "".join(f"\n{fault.pointer}: {fault.detail}" for fault in error.errors)
                 raise CommandError(f"{path}: {error.detail}" + (details if error.errors[1:] else "")) from error
             self._say(path if path != given["path"] else None, report)
-            for name, count in report.counts().items():
-                setattr(total, name, getattr(total, name) + count)
+            for name in COUNTS:
+                setattr(total, name, getattr(total, name) + getattr(report, name))
         counts = total.counts()
         shown = [name for name in counts if counts[name] or name in {"created", "updated", "unchanged", "rejected"}]
         self.stdout.write(", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in shown))
@@ -77,6 +78,8 @@ class Command(BaseCommand):
             self.stderr.write(f"{where}line {row['line']}: {row['field'] or 'row'}: {row['reason']}")
         if report.rejected > SHOWN_ERRORS:
             self.stderr.write(f"{where}… and {report.rejected - SHOWN_ERRORS} more")
+        if report.broken_off:
+            self.stderr.write(f"{where}{report.notice}")
 
 
 def _options(given: dict[str, Any], split: str | None) -> Options:
