@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('endpoints', '0001_language_models'),
-        ('rules', '0002_steps_of_extractions'),
+        ('rules', '0003_rules_in_scorers'),
     ]
 
     operations = [
