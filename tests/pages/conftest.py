@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 
@@ -80,7 +81,7 @@ def posted(**changes):
 # --- In a browser ---
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser():
     # Playwright keeps an event loop in this thread, which Django would take for asynchronous code.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -96,6 +97,10 @@ def open_page(browser, live_server):
 
     def open_it(user, path, **window):
         context = browser.new_context(base_url=live_server.url, **window)
+        client = Client()
+        client.force_login(user)
+        session = {"name": settings.SESSION_COOKIE_NAME, "value": client.session.session_key}
+        context.add_cookies([{**session, "url": live_server.url}])  # the form costs two pages a test
         contexts.append(context)
         page = context.new_page()
         page.console = []
@@ -105,7 +110,7 @@ def open_page(browser, live_server):
         page.on("request", lambda request: page.under_way.add(request))
         page.on("requestfinished", lambda request: page.under_way.discard(request))
         page.on("requestfailed", lambda request: page.under_way.discard(request))
-        sign_in(page, user.username, path)
+        page.goto(path)
         return page
 
     yield open_it

@@ -1,7 +1,6 @@
 """What only a browser can tell: keys, focus, drafts that survive trouble, and what axe says of each page."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import expect
 
@@ -11,7 +10,7 @@ from apps.labeling.models import Annotation, Assignment, Draft
 from apps.labeling.services import submit_annotation
 from apps.projects.models import GuidelineVersion, Project
 from apps.prompts.models import Prompt, Response
-from tests.e2e.browser import ATTRIBUTES
+from tests.e2e.browser import ATTRIBUTES, axe_violations
 from tests.e2e.running import wait_until
 from tests.factories import PASSWORD, ComparisonFactory, MembershipFactory, ProjectFactory, answer
 from tests.hostile_texts import HOSTILE, PAYLOADS
@@ -428,8 +427,7 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(annotator, open_
     paths += ["members/", "guideline/", "queue/?open=guideline", "queue/?open=skip", "queue/?open=keys"]
     for path in ["/", "/account/tokens/", *(f"/projects/tides/{path}" for path in paths)]:
         page.goto(path)
-        violations = Axe().run(page).response["violations"]
-        assert [(found["id"], found["nodes"][0]["html"]) for found in violations] == [], path
+        assert axe_violations(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
     assert page.console == []
 
@@ -447,8 +445,7 @@ def test_axe_finds_nothing_in_any_state_of_the_page(annotator, open_page, width,
     is_wide = width > 1200
 
     def check(state):
-        violations = Axe().run(page).response["violations"]
-        assert [(found["id"], found["nodes"][0]["html"]) for found in violations] == [], state
+        assert axe_violations(page) == [], state
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), state
 
     check("empty")

@@ -4,7 +4,6 @@ import io
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
 from django.utils import translation
@@ -19,6 +18,7 @@ from apps.projects.models import GuidelineVersion
 from apps.reward_models.models import TrainingRun
 from apps.webhooks.events import JOB_FAILED
 from apps.webhooks.services import create_endpoint, send_test
+from tests.e2e.browser import axe_violations
 from tests.factories import ComparisonFactory, answer
 from tests.imports.rows import lines, row
 from tests.pages.test_import_pages import work
@@ -284,8 +284,7 @@ def said_in_each_state(page, look=lambda page, state: None):
 
 def looks_german(page, state):
     """Check the language that screen readers are told, the accessibility, and that nothing is wider than a screen."""
-    violations = Axe().run(page).response["violations"]
-    assert [(found["id"], found["nodes"][0]["html"]) for found in violations] == [], state
+    assert axe_violations(page) == [], state
     for width in (390, 1440):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), state

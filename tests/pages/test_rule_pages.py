@@ -1,7 +1,6 @@
 """Rules on pages: versions, one version, one rule, what managers do, and what annotators see after they have spoken."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from apps.jobs.models import Job
 from apps.labeling.leasing import lease_next
@@ -9,6 +8,7 @@ from apps.labeling.services import submit_annotation
 from apps.projects.models import Project
 from apps.rules.models import RuleObjection, RuleSet
 from apps.rules.services import ProposedRule, activate, create_rule_set
+from tests.e2e.browser import axe_violations
 from tests.factories import ComparisonFactory, ResponseFactory, answer
 from tests.pages.conftest import PromptFactory
 from tests.rules.labeled import bound
@@ -186,7 +186,6 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(open_page, manag
         for shown, path in ((page, PATH), (page, f"{PATH}1/"), (page, f"{PATH}1/1/"), (theirs, None)):
             if path:
                 shown.goto(path)
-            violations = Axe().run(shown).response["violations"]
-            assert [(found["id"], found["nodes"][0]["html"]) for found in violations] == [], path
+            assert axe_violations(shown) == [], path
             assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         assert page.console == theirs.console == []

@@ -3,11 +3,10 @@
 import os
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from apps.endpoints.services import create_endpoint, test_endpoint
 from apps.rules.extraction import Selection, start_reading
-from tests.e2e.browser import chromium
+from tests.e2e.browser import axe_violations, chromium
 from tests.pages.conftest import sign_in
 from tests.rule_extraction.conftest import imported, pair
 from tests.rule_extraction.scripted import Extractor
@@ -47,8 +46,7 @@ def test_axe_finds_nothing_and_nothing_runs_over_the_edge(browser, live_server, 
         sign_in(page, manager.username, pages[0])
         for path in pages:
             page.goto(path)
-            violations = Axe().run(page).response["violations"]
-            assert [(found["id"], found["nodes"][0]["html"]) for found in violations] == [], path
+            assert axe_violations(page) == [], path
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         assert console == []
         context.close()

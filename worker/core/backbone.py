@@ -326,10 +326,10 @@ def load_model(backbone: Backbone) -> Any:
 
     from worker.core.forward import allow_packing
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     # It warns about the head of a saved model, which is left out on purpose.
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
     try:
         model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32, use_safetensors=True, **backbone.depth)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -71,7 +71,7 @@ def allow_packing(model: Any, pooling: str) -> bool:
         groups = [group_of(tokens, [number], share=False) for number in numbers]
     row = row_of(tokens, groups, causal=pooling == "last", first_position=first_position(model))
     training, verbosity = model.training, logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it warns about an architecture whose attention cannot be replaced
+    logging.set_verbosity_error()  # it warns about an architecture whose attention cannot be replaced
     model.eval()
     try:
         with torch.inference_mode():

@@ -244,7 +244,7 @@ def _empty_classifier(config: Any, pooling: str) -> tuple[Any, str]:
     make = AutoModelForSequenceClassification.from_config
     try:
         with torch.device("meta"):
-            classifier = make(config)  # type: ignore[no-untyped-call]
+            classifier = make(config)
     except ValueError as error:
         raise ModelFolderError(f"transformers has no classification model for {config.model_type}.") from error
     name = "score" if pooling == "last" else "classifier"
