@@ -22,7 +22,7 @@ from worker.core.training.recipe import HELPFULNESS, Recipe
 from worker.core.uncertainty import Laplace, evidence_precision, information, laplace, temperature
 
 PAIRS_COMPARED = 4096
-"""Margins of so many pairs say how wide the distribution must be."""
+"""So many pairs say how wide the distribution must be, which is one number."""
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ def laplace_of(recipe: Recipe, head: Head, train: LabeledFeatures, initial: Head
     joint = laplace(_joint([part.hessian for part in parts]), np.zeros_like(centre), np.ones_like(scale))
     if joint is None:
         return None
-    some = slice(0, PAIRS_COMPARED)
+    some = _some(train)
     size = temperature(joint, [part.hessian for part in parts], [part.noise for part in parts],
                        inputs[train.first[some]] - inputs[train.second[some]])  # fmt: skip
     return Laplace(centre, (recipe.extrapolation * size * joint.factor / scale).astype(np.float32))
@@ -86,8 +86,15 @@ def expansions(
     precision = len(train) * recipe.weight_decay
     if recipe.trains_backbone:
         precision = evidence_precision(known, head.reward_layer()[0] * scale)
-    noise = information(inputs, train.first, train.second, np.square(slope))
+    some = _some(train)
+    noise = information(inputs, train.first[some], train.second[some], np.square(slope[some]))
+    noise *= len(train) / len(slope[some])
     return [Expansion(known, _unbiased(noise, known, precision, len(train)), precision)]
+
+
+def _some(train: LabeledFeatures) -> slice:
+    """Return every so many-th pair, at most PAIRS_COMPARED of them."""
+    return slice(None, None, -(-len(train) // PAIRS_COMPARED))
 
 
 def _derivatives(recipe: Recipe, gaps: Floats, train: LabeledFeatures) -> tuple[Floats, Floats]:
