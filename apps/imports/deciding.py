@@ -12,6 +12,7 @@ from apps.imports.labels import People, Stored, fresh_labels, names_in, stored_l
 from apps.imports.models import Finding
 from apps.imports.options import Options
 from apps.imports.rows import BadRow, ImportedAnnotation, ImportedPair
+from apps.imports.turns import NeedsTurn
 from apps.labeling.models import Assignment, QueueItem
 from apps.projects.models import Project
 from worker.core.seen_keys import MISSING, SeenKeys
@@ -59,10 +60,11 @@ class Decider:
         self._project, self._duplicates, self._options, self._people = project, duplicates, options, people
         self._seen = SeenKeys()
 
-    def decide(self, batch: Batch, committing: Decided | None = None) -> Decided:
+    def decide(self, batch: Batch, committing: Decided | None = None, *, may_lock: bool = True) -> Decided:
         """Say for each row what is to be done with it; locks the items of rows that change or bring labels.
 
         What the batch before has stored is not seen while it is `committing`; its ids of texts are taken from there.
+        Raises NeedsTurn where there is something to lock and it may not.
         """
         pairs, looks = batch.pairs, batch.looks
         known = known_comparisons(self._project.pk, [pair.external_id for _, pair in pairs])
@@ -78,7 +80,7 @@ class Decider:
             responses |= {wanted: committing.responses[wanted] for wanted in texts if wanted in committing.responses}
         decided = Decided(known, prompts, responses)
         self._people.know(names_in(pairs))
-        begun, labels = self._lock(pairs, known)
+        begun, labels = self._lock(pairs, known, may_lock)
         context = _Context(
             begun,
             labels,
@@ -148,7 +150,9 @@ class Decider:
             return False, []
         return False, fresh_labels(pair, context.labels.get(old.id, {}) if old else {})
 
-    def _lock(self, pairs: list[tuple[int, ImportedPair]], known: Mapping[str, Known]) -> tuple[set[int], Stored]:
+    def _lock(
+        self, pairs: list[tuple[int, ImportedPair]], known: Mapping[str, Known], may_lock: bool
+    ) -> tuple[set[int], Stored]:
         """Lock the items of known rows that differ or bring labels: nobody leases them meanwhile.
 
         Returns which of them somebody has seen, and the labels that they have.
@@ -160,6 +164,8 @@ class Decider:
         }
         if not touched:
             return set(), {}
+        if not may_lock:
+            raise NeedsTurn
         if not self._options.dry_run:
             list(QueueItem.objects.select_for_update().filter(pk__in=touched).order_by("pk").values_list("pk"))
         begun = set(Assignment.objects.filter(comparison__in=touched).values_list("comparison", flat=True))

@@ -84,7 +84,7 @@ class Import(Created):
 
 
 class Turn(models.Model):
-    """How often pairs of a project were stored or deleted: who began without the lock sees who came between."""
+    """How often pairs of a project were stored or deleted: one who began without the lock sees what came between."""
 
     project = models.OneToOneField(Project, on_delete=models.CASCADE, primary_key=True, related_name="turn")
     number = models.BigIntegerField(default=0)

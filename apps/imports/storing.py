@@ -18,7 +18,7 @@ from apps.imports.models import Finding, Import
 from apps.imports.options import Options
 from apps.imports.outcomes import MAX_ERRORS, ImportReport
 from apps.imports.rows import BrokenOff, ImportedPair
-from apps.imports.turns import Overtaken, Transactions, came_between
+from apps.imports.turns import NeedsTurn, Transactions, needs_turn
 from apps.labeling.consensus import note_who_had, place_in_queue, settle
 from apps.labeling.models import QueueItem
 from apps.projects.models import Project
@@ -63,13 +63,11 @@ class Storer:
         overlapping = self._may_overlap(batch)
         try:
             decided = self._store(batch, overlapping=overlapping)
-        except (Overtaken, IntegrityError, OperationalError) as error:
-            if not (overlapping and came_between(error)):
+        except (NeedsTurn, IntegrityError, OperationalError) as error:
+            if not overlapping or self._transactions.has_turn or not needs_turn(error):
                 raise
             decided = self._store(batch, overlapping=False)  # raises again what went wrong with the one before
         self._committing = decided
-        if decided.changed:  # texts may have been deleted, which the next batch must not find any more
-            self._transactions.wait()
         self._decider.remember(batch, decided.stands)
 
     def close(self) -> None:
@@ -85,10 +83,12 @@ class Storer:
 
     def _store(self, batch: Batch, *, overlapping: bool) -> Decided:
         with self._transactions.open(overlapping=overlapping), ExitStack() as held:
-            if not overlapping:
+            if overlapping:
+                batch.read_next()  # PostgreSQL is at work on the batch before
+            else:
                 self._take_turn(held)
             before = self._committing if self._transactions.is_committing else None
-            decided = self._decider.decide(batch, before)
+            decided = self._decider.decide(batch, before, may_lock=not overlapping)
             made = [] if self._options.dry_run else self._write(decided)
             if overlapping:
                 self._take_turn(held)

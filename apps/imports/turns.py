@@ -3,7 +3,7 @@
 Half of what PostgreSQL does for a batch it does at the commit, when it checks the foreign keys. The next batch begins
 meanwhile, without the lock of the project that the committing one still holds. It takes that lock at its own end, and
 looks at the project's turn there: if somebody else stored or deleted something since it began, it is given up and done
-again, with the lock from the beginning.
+again, with the lock from the beginning. It waits for nobody for long, so whoever has the lock never waits for it.
 """
 
 from collections.abc import Iterator
@@ -13,21 +13,23 @@ from typing import Any
 
 from django.db import IntegrityError, connection, connections, transaction
 from django.db.models import F
-from psycopg.errors import DeadlockDetected
+from psycopg.errors import LockNotAvailable
 
 from apps.imports.models import Turn
 from apps.projects.models import Project
 
 DEFAULT = "default"
+PATIENCE_MS = 500
+"""Shorter than the time after which PostgreSQL looks for a deadlock, which might end the other transaction."""
 
 
-class Overtaken(Exception):
-    """Somebody else stored or deleted something in the project meanwhile."""
+class NeedsTurn(Exception):
+    """What was begun without the lock has to be done again with it."""
 
 
-def came_between(error: Exception) -> bool:
-    """Say whether an error is what somebody else's transaction did to one that had not taken its turn yet."""
-    return isinstance(error, Overtaken | IntegrityError) or isinstance(error.__cause__, DeadlockDetected)
+def needs_turn(error: Exception) -> bool:
+    """Say whether an error is what others do to one without the lock: they came between, have its rows or a lock."""
+    return isinstance(error, NeedsTurn | IntegrityError) or isinstance(error.__cause__, LockNotAvailable)
 
 
 def take_turn(project_id: int) -> int:
@@ -51,6 +53,8 @@ class Transactions:
         """In a transaction of the caller nothing is committed before that one is."""
         self._project_id = project_id
         self._committing: Future[None] | None = None
+        self.has_turn = False
+        """The open transaction has the project's lock."""
         self._last = 0
         self._begun_at: int | None = None
         self._connections: list[Any] = []
@@ -69,24 +73,30 @@ class Transactions:
 
         The caller calls `take_turn` in it: at the end of an overlapping one, else before it looks at anything.
         """
+        self.has_turn = False
         if not overlapping:
             self.wait()
         with ExitStack() as stack:
             stack.enter_context(transaction.atomic())
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL synchronous_commit = off")  # what is lost is read again, with its position
+                if overlapping:
+                    cursor.execute(f"SET LOCAL lock_timeout = {PATIENCE_MS}")
             self._begun_at = turn_of(self._project_id) if overlapping else None
             yield
             if overlapping:
                 self._commit_in_thread(stack.pop_all())
 
     def take_turn(self) -> None:
-        """Take the project's turn once the transaction before is committed; raise Overtaken if another came between."""
+        """Take the project's turn once the transaction before is committed; raise NeedsTurn if another came between."""
         self.wait()
         number = take_turn(self._project_id)
-        if self._begun_at is not None and number != max(self._begun_at, self._last) + 1:
-            raise Overtaken
-        self._last = number
+        if self._begun_at is not None:
+            if number != max(self._begun_at, self._last) + 1:
+                raise NeedsTurn
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = 0")
+        self.has_turn, self._last = True, number
 
     def wait(self) -> None:
         """Wait until the transaction before is committed; raise what went wrong with it, now and from then on."""

@@ -1,15 +1,17 @@
 """A batch is decided and copied while the one before is committing, and nothing of that is to be seen in the end."""
 
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from apps.imports import batches
 from apps.imports.models import Finding
 from apps.imports.services import run_import, start_import_of_items
 from apps.imports.storing import Storer
+from apps.imports.turns import PATIENCE_MS, take_turn
 from apps.jobs.models import Job
 from apps.labeling.models import QueueItem
 from apps.prompts.models import Comparison, Prompt, Response
@@ -45,6 +47,18 @@ def before_copying(monkeypatch, external_id, act):
     monkeypatch.setattr(Storer, "_write", write)
     yield
     assert acted
+
+
+def written(monkeypatch):
+    """Return a list of what is written from now on: the external ids of each attempt."""
+    original, attempts = Storer._write, []
+
+    def write(self, decided):
+        attempts.append([pair.external_id for pair in decided.new])
+        return original(self, decided)
+
+    monkeypatch.setattr(Storer, "_write", write)
+    return attempts
 
 
 @contextmanager
@@ -122,6 +136,26 @@ def test_a_commit_that_fails_in_the_thread_ends_the_job_with_its_message(monkeyp
     assert (Comparison.objects.count(), Response.objects.count()) == (stored, 2 * stored)
     run_import(made=made, on_batch=lambda read: None)
     assert (Comparison.objects.count(), made.position, made.counts["created"]) == (20, 20, 20)
+
+
+def test_a_batch_waits_for_nobody_for_long_without_the_lock(monkeypatch):
+    monkeypatch.setattr(batches, "BATCH", 4)
+    project = ProjectFactory()
+    locked, attempts = threading.Event(), written(monkeypatch)
+
+    def hold():
+        with transaction.atomic():
+            take_turn(project.pk)
+            locked.set()
+            time.sleep(2 * PATIENCE_MS / 1000)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    with before_copying(monkeypatch, "q-5", lambda: (holder.start(), locked.wait())):
+        run_import(made=handed_in(project, fresh(12)), on_batch=lambda read: None)
+    holder.join()
+    assert [names[0] for names in attempts] == ["q-0", "q-4", "q-4", "q-8"]
+    assert (Comparison.objects.count(), Response.objects.count()) == (12, 24)
 
 
 def test_no_connection_is_left_when_a_run_ends(monkeypatch):
