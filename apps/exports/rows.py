@@ -26,8 +26,8 @@ from worker.core.label_figures import Labeled, Vote
 from worker.core.splits import Splits
 
 Row = dict[str, Any]
-CHUNK = 250
-"""Comparisons read together: few enough that their texts stay in the processor's cache until they are written."""
+CHUNK = 500
+"""Comparisons read together: with more, texts leave the processor's cache before they are written."""
 CHUNK_CHARACTERS = 16_000_000
 """Text that a chunk should not exceed by much: the next one is made smaller when rows are long."""
 
