@@ -22,7 +22,7 @@ from tests.core.conftest import encoder_folder  # noqa: F401 a fixture
 from tests.exports.rows import labels
 from tests.factories import MembershipFactory, ProjectFactory, UserFactory
 from worker.core.training.recipe import Recipe
-from worker.core.training.search import best_trial, combinations, default_grid
+from worker.core.training.search import best_trial, combinations, default_grid, first_of_its_training
 from worker.tasks.running import stop_working, stopping
 from worker.tasks.searching import search_recipe
 from worker.tasks.training import train_reward_model
@@ -61,6 +61,9 @@ def test_combinations_are_all_of_the_grid_in_a_fixed_order():
     grid = {"weight_decay": [0.1, 0.2], "learning_rate": [0.01, 0.03]}
     pairs = [(changes["learning_rate"], changes["weight_decay"]) for changes in combinations(Recipe(), grid)]
     assert pairs == [(0.01, 0.1), (0.01, 0.2), (0.03, 0.1), (0.03, 0.2)]
+    grid = {"extrapolation": [1.0, 1.5], "learning_rate": [0.01, 0.03]}
+    trials = combinations(Recipe(initialisation="7"), grid)
+    assert [first_of_its_training(trials, number) for number in range(4)] == [0, 0, 2, 2]
     assert len(combinations(Recipe(), default_grid(Recipe()))) == 9
     assert len(combinations(Recipe(initialisation="7"), default_grid(Recipe(initialisation="7")))) == 27
 
@@ -216,7 +219,7 @@ def test_a_worker_that_shuts_down_gives_its_training_back_and_it_is_taken_up_fro
     settings,
 ):
     settings.BACKBONES_DIR = encoder_folder.parent
-    recipe = {"backbone": encoder_folder.name, "max_tokens": 64, "epochs": 4000}
+    recipe = {"backbone": encoder_folder.name, "max_tokens": 64, "epochs": 10_000}
     run = start_training(project=labeled(rows(), tmp_path), recipe=recipe)
     Job.objects.update(attempt=4)
 
@@ -244,4 +247,4 @@ def test_a_worker_that_shuts_down_gives_its_training_back_and_it_is_taken_up_fro
     steps = [event["step"] for event in run.history if event["event"] == "step"]
     assert steps == sorted(steps)
     assert sorted(file.name for file in folder_of(run).iterdir()) == ["metrics.json", "recipe.json", "train.log"]
-    assert 0 < stopped_at < steps[-1] == 4000
+    assert 0 < stopped_at < steps[-1] == 10_000

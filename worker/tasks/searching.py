@@ -15,7 +15,8 @@ from apps.reward_models.models import RecipeSearch
 from apps.reward_models.run_folders import search_folder_of
 from apps.reward_models.searches import store_trial, trials_of
 from apps.reward_models.services import write_inputs
-from worker.core.training.search import best_trial
+from worker.core.files import write_json
+from worker.core.training.search import best_trial, first_of_its_training
 from worker.tasks.running import Held, JobFailed, WorkerStops, run_job, stopping
 from worker.tasks.training import training_process
 
@@ -37,11 +38,13 @@ def _search(held: Held) -> dict[str, Any]:
     for number in range(len(search.trials), len(trials)):
         left = search.minutes * 60 - sum(trial["seconds"] for trial in search.trials)
         held.progress(number, len(trials), f"Trying {number + 1} of {len(trials)}: {json.dumps(trials[number])}")
-        trial = _try(held, search, trials[number], root / str(number), left) if left > 0 else None
+        folder = root / str(first_of_its_training(trials, number))
+        trial = _try(held, search, trials[number], folder, left) if left > 0 else None
         if trial is None:
             break
         store_trial(search=search, claim=held.claim, trial=trial)
-        shutil.rmtree(root / str(number))
+        if number + 1 == len(trials) or root / str(first_of_its_training(trials, number + 1)) != folder:
+            shutil.rmtree(folder)
     best = best_trial(search.trials)
     if best is None:
         raise JobFailed(_why_nothing(search))
@@ -57,6 +60,7 @@ def _try(
     recipe = {**search.recipe, **changes}
     if not (folder / "settings.json").exists():
         write_inputs(project=search.project, recipe=recipe, snapshot=search.snapshot, folder=folder)
+    write_json(folder / "recipe.json", recipe)  # of the same training with another factor, too
     said: dict[str, Any] = {}
     with training_process(folder) as (process, lines):
 

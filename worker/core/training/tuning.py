@@ -54,8 +54,8 @@ class Saving:
     every_seconds: float
 
     def pause(self, took: float) -> float:
-        """Return the seconds until the next checkpoint after one that took so many to write."""
-        return max(self.every_seconds, LEAST_PAUSE * took)
+        """Return the seconds until the next checkpoint after one that took so many to write; 0: after every step."""
+        return max(self.every_seconds, LEAST_PAUSE * took) if self.every_seconds else 0.0
 
 
 def tune(
