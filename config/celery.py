@@ -58,7 +58,7 @@ UPKEEP = (
     "tiebreak.forget_webhook_deliveries",
     "tiebreak.forget_requests",
 )
-GPU_UPKEEP = ("tiebreak.test_local_models",)
+GPU_UPKEEP = ("tiebreak.test_local_models", "tiebreak.forget_run_folders")
 
 app = Celery("tiebreak")
 app.conf.update(
@@ -108,6 +108,11 @@ app.conf.update(
             "options": {"expires": 60},
         },
         "forget-webhook-deliveries": {"task": "tiebreak.forget_webhook_deliveries", "schedule": 3600.0},
+        "forget-run-folders": {
+            "task": "tiebreak.forget_run_folders",  # of gpu workers, on whose disks they lie
+            "schedule": 6 * 3600.0,
+            "options": {"expires": 3600},
+        },
         "forget-requests": {"task": "tiebreak.forget_requests", "schedule": 600.0},
     },
 )

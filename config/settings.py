@@ -198,10 +198,14 @@ CACHE_DIR = VAR_DIR / "cache"
 """Local to a machine and safe to delete: features of the backbone, downloaded model folders."""
 RUNS_DIR = VAR_DIR / "runs"
 """Working folders of training runs, with their checkpoints. Share it between gpu workers to resume on another one."""
+RUNS_KEPT_DAYS = env.int("RUNS_KEPT_DAYS", 30)
+"""How long the working folder of a training is kept after its end; until then one that failed can be resumed."""
 TRAINING_TORCHRUN = env.str("TRAINING_TORCHRUN", "").split()
 """Arguments of torchrun where several machines train one model, such as --nnodes=2 (docs/recipes.md)."""
 BENCHMARKS_DIR = Path(env.str("BENCHMARKS_DIR", str(VAR_DIR / "benchmarks"))).resolve()
 """Where gpu workers find benchmark files that are named by their path; nothing outside of it can be named."""
+CHECKPOINT_SECONDS = env.float("CHECKPOINT_SECONDS", 60.0)
+"""Between two checkpoints of a backbone's training; at least twenty times as long as one takes to write."""
 BACKBONES_DIR = Path(env.str("BACKBONES_DIR", str(VAR_DIR / "backbones"))).resolve()
 """Where gpu workers find the backbones that recipes name by folder; nothing outside of it can be named."""
 HUB_OWNERS = env.list("HUB_OWNERS", default=[])

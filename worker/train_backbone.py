@@ -110,7 +110,7 @@ def _trained(
     opened = open_network(recipe, backbone, outputs, initial, train.labels)
     saving = Saving(
         checkpoint=run.folder / checkpoint,
-        identity=f"{recipe.hash} {_data_hash(train, backbone, initial)}",
+        identity=f"{recipe.training_hash} {_data_hash(train, backbone, initial)}",
         resume=run.resume,
         every_seconds=run.checkpoint_seconds,
     )

@@ -68,6 +68,7 @@ urlpatterns = [
     path(f"{PROJECT}/signals/", signals.SignalList.as_view()),
     path(f"{PROJECT}/training-runs/", reward_models.TrainingRunList.as_view()),
     path("training-runs/<str:id>/", reward_models.TrainingRunDetail.as_view()),
+    path("training-runs/<str:id>/resume/", reward_models.TrainingRunResume.as_view()),
     path(f"{PROJECT}/recipe-searches/", searches.RecipeSearchList.as_view()),
     path("recipe-searches/<str:id>/", searches.RecipeSearchDetail.as_view()),
     path("recipe-searches/<str:id>/use/", searches.RecipeSearchUse.as_view()),

@@ -126,6 +126,18 @@ def report_progress(claim: Claim, *, done: int, total: int, message: str = "") -
         raise LeaseLost
 
 
+def note_advance(claim: Claim) -> None:
+    """Count the attempts anew: what this one has done is kept, so a worker that is restarted gives nothing up."""
+    _held(claim).filter(attempt__gt=1).update(attempt=1)
+
+
+def release(claim: Claim) -> None:
+    """Give a job back that a worker which shuts down cannot finish; the attempt does not count."""
+    given_back = {"state": Job.State.QUEUED, "lease_owner": "", "lease_until": None, "attempt": F("attempt") - 1}
+    if _held(claim).update(**given_back):
+        send(Job.objects.get(pk=claim.job_id))
+
+
 @contextmanager
 def storing(claim: Claim) -> Iterator[Job]:
     """Open the transaction in which results are stored: the row lock keeps a takeover out until it commits."""

@@ -51,7 +51,7 @@ class TrainingRunList(ListView):
 
     @extend_schema(request=NewTrainingRunSerializer, responses={202: AcceptedSerializer})
     def post(self, request: SignedInRequest, slug: str) -> Response:
-        """Start a training. While one is unfinished, that one is the reply; with too few labels it is 409."""
+        """Start a training. While one is unfinished, the same is the reply, another is 409; so are too few labels."""
         project = get_project(request.user, slug, *SEES_RESULTS)
         body = NewTrainingRunSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -72,6 +72,17 @@ class TrainingRunDetail(APIView):
         """Return a training run with its recipe and what was measured so far."""
         run = get_owned(request.user, TrainingRun.objects.select_related("job"), id, *SEES_RESULTS)
         return Response(TrainingRunDetailSerializer(run).data)
+
+
+class TrainingRunResume(APIView):
+    """A training taken up again."""
+
+    @extend_schema(request=None, responses={202: AcceptedSerializer})
+    def post(self, request: SignedInRequest, id: str) -> Response:
+        """Go on with a run that failed or was cancelled, from its last checkpoint; 409 where nothing is to resume."""
+        run = get_owned(request.user, TrainingRun.objects.all(), id, *SEES_RESULTS)
+        run = services.resume_training(run=run, created_by=request.user)
+        return accepted(job=run.job, created=run)
 
 
 class RewardModelList(ListView):

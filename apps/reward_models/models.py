@@ -89,6 +89,11 @@ class TrainingRun(Created):
     def __str__(self) -> str:
         return f"training run {self.pk}"
 
+    @property
+    def resumable(self) -> bool:
+        """Say whether the training ended without a version, so that it may be taken up again."""
+        return self.job.state in {Job.State.FAILED, Job.State.CANCELLED} and self.reward_model_id is None
+
 
 class RecipeSearch(Created):
     """A small grid of recipes, each trained on one snapshot and measured on its validation split."""

@@ -33,7 +33,7 @@ class RecipeSearchList(ListView):
 
     @extend_schema(request=NewRecipeSearchSerializer, responses={202: AcceptedSerializer})
     def post(self, request: SignedInRequest, slug: str) -> Response:
-        """Start a search. While one is unfinished, that one is the reply; with too few labels it is 409."""
+        """Start a search. While one is unfinished, the same is the reply, another is 409; so are too few labels."""
         project = get_project(request.user, slug, *SEES_RESULTS)
         body = NewRecipeSearchSerializer(data=request.data)
         body.is_valid(raise_exception=True)

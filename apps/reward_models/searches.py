@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from apps.accounts.models import User
 from apps.core.errors import Conflict, FieldError, InvalidInput
@@ -14,6 +15,7 @@ from apps.reward_models.evaluations import VALIDATION
 from apps.reward_models.models import RecipeSearch, TrainingRun
 from apps.reward_models.services import (
     check_enough_labels,
+    check_same,
     check_snapshot,
     freeze_snapshot,
     parse_recipe,
@@ -22,6 +24,7 @@ from apps.reward_models.services import (
 from worker.core.training.recipe import Recipe
 from worker.core.training.search import best_trial, combinations, default_grid
 
+ANOTHER_SEARCH = gettext_lazy("Another search of this project is running; wait until it is over, or cancel it.")
 DEFAULT_MINUTES, MAX_MINUTES = 30, 24 * 60
 
 
@@ -35,7 +38,7 @@ def start_search(
     snapshot: Snapshot | None = None,
     created_by: User | None = None,
 ) -> RecipeSearch:
-    """Start a search; while one is unfinished in the project, return that one.
+    """Start a search; while one is unfinished in the project, the same request returns that one, another is a Conflict.
 
     It chooses on the snapshot's validation split; a split named otherwise, such as test, is never read.
     """
@@ -53,6 +56,8 @@ def start_search(
         check_snapshot(project, snapshot, VALIDATION)
     job = enqueue(kind="recipe_search", project=project, inputs={}, created_by=created_by, key="recipe_search")
     if (unfinished := RecipeSearch.objects.filter(job=job).first()) is not None:
+        asked = {"recipe": checked.to_dict() if recipe else None, "grid": grid, "snapshot": snapshot}
+        check_same(unfinished, asked, str(ANOTHER_SEARCH))
         return unfinished
     return RecipeSearch.objects.create(
         project=project,

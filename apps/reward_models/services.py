@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from apps.accounts.models import User
 from apps.core.artifacts import local_folder, store_folder
@@ -23,7 +24,7 @@ from apps.labeling.models import Consensus
 from apps.projects.models import Project
 from apps.projects.services import invalid, record
 from apps.reward_models.evaluations import TRAIN, VALIDATION, add_evaluation
-from apps.reward_models.models import MAX_HOURS, Evaluation, RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.models import MAX_HOURS, Evaluation, RecipeSearch, RetrainPolicy, RewardModel, TrainingRun
 from apps.reward_models.promotion import decide, make_current, note_verdict
 from apps.signals.models import Scorer
 from apps.webhooks.events import MODEL_REGISTERED
@@ -33,6 +34,7 @@ from worker.core.consensus import Status
 from worker.core.training.recipe import REGRESSION_FIRST, SCRATCH, Recipe, parent_of
 
 MIN_LABELS = 8
+ANOTHER_TRAINING = gettext_lazy("Another training of this project is running; wait until it is over, or cancel it.")
 TRAINING_SPLITS = {TRAIN: 0.8, VALIDATION: 0.2}
 POLICY_FIELDS = (
     "every_labels",
@@ -78,8 +80,9 @@ def start_training(
     created_by: User | None = None,
     trigger: str = TrainingRun.Trigger.PERSON,
 ) -> TrainingRun:
-    """Start a training run; while one is unfinished in the project, return that one.
+    """Start a training run; while one is unfinished in the project, the same request returns that one.
 
+    Raises Conflict where it has another recipe or snapshot than was asked for; what is left out asks for nothing.
     Without a snapshot, the run freezes one: 80 % of the prompts to train on, 20 % held out. A prompt stays on its side
     for ever, so a version is never judged on prompts that an earlier one has trained on.
     """
@@ -89,6 +92,8 @@ def start_training(
         check_snapshot(project, snapshot, TRAIN)
     job = enqueue(kind="training", project=project, inputs={}, created_by=created_by, key="training")
     if (unfinished := TrainingRun.objects.filter(job=job).first()) is not None:
+        asked = {"recipe": checked.to_dict() if recipe else None, "snapshot": snapshot}
+        check_same(unfinished, asked, str(ANOTHER_TRAINING))
         return unfinished
     if snapshot is None:
         snapshot = freeze_snapshot(project=project, purpose="Training", created_by=created_by)
@@ -101,6 +106,31 @@ def start_training(
         labels=labels,
         created_by=created_by,
     )
+
+
+@transaction.atomic
+def resume_training(*, run: TrainingRun, created_by: User | None = None) -> TrainingRun:
+    """Take up a run that failed or was cancelled, in a new job: same folder, snapshot and recipe, from its checkpoint.
+
+    Raises Conflict where the run goes on, has made its version, or another one of the project goes on.
+    """
+    run = TrainingRun.objects.select_for_update(of=("self",)).select_related("project", "job").get(pk=run.pk)
+    if not run.job.finished:
+        raise Conflict(_("The training is not over."))
+    if not run.resumable:
+        raise Conflict(_("There is nothing to resume: the training has made its version."))
+    job = enqueue(kind="training", project=run.project, inputs={}, created_by=created_by, key="training")
+    if TrainingRun.objects.filter(job=job).exists():
+        raise Conflict(str(ANOTHER_TRAINING))
+    run.job = job
+    run.save(update_fields=["job"])
+    return run
+
+
+def check_same(unfinished: TrainingRun | RecipeSearch, asked: dict[str, Any], detail: str) -> None:
+    """Raise Conflict with `detail` where something was asked for that what is running is not; None asks for nothing."""
+    if any(value is not None and value != getattr(unfinished, name) for name, value in asked.items()):
+        raise Conflict(detail)
 
 
 def parse_recipe(project: Project, body: dict[str, Any]) -> Recipe:

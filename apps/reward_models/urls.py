@@ -15,6 +15,7 @@ urlpatterns = [
     path(f"{PROJECT}/reward-models/<int:model_id>/promote/", views.promote_version, name="reward-model-promote"),
     path(f"{PROJECT}/training-runs/start/", views.start, name="training-start"),
     path(f"{PROJECT}/training-runs/<int:run_id>/", views.training_run, name="training-run"),
+    path(f"{PROJECT}/training-runs/<int:run_id>/resume/", views.resume, name="training-resume"),
     path(f"{PROJECT}/recipe-searches/start/", search_views.start, name="recipe-search-start"),
     path(f"{PROJECT}/recipe-searches/<int:search_id>/", search_views.recipe_search, name="recipe-search"),
     path(f"{PROJECT}/recipe-searches/<int:search_id>/use/<int:trial>/", search_views.use, name="recipe-search-use"),

@@ -29,6 +29,7 @@ from apps.reward_models.services import (
     MIN_LABELS,
     current_model,
     policy_of,
+    resume_training,
     save_policy,
     start_training,
     trainable_labels,
@@ -83,6 +84,21 @@ def start(request: PageRequest, slug: str) -> HttpResponse:
     except (Conflict, InvalidInput) as refused:
         messages.error(request, refused.detail)
         return redirect("project", slug)
+    return redirect("training-run", slug, run.pk)
+
+
+@signed_in
+@require_POST
+def resume(request: PageRequest, slug: str, run_id: int) -> HttpResponse:
+    """Take up a training that failed or was cancelled."""
+    membership = get_membership(request.user, slug, *SEES_RESULTS)
+    run = TrainingRun.objects.filter(project=membership.project, pk=run_id).first()
+    if run is None:
+        raise NotFound(_("There is no such training run in this project."))
+    try:
+        resume_training(run=run, created_by=membership.user)
+    except Conflict as refused:
+        messages.error(request, refused.detail)
     return redirect("training-run", slug, run.pk)
 
 

@@ -5,11 +5,13 @@ import tarfile
 
 import pytest
 
+from apps.exports.services import create_snapshot
 from apps.jobs.models import Job
 from apps.projects.models import AuditEvent
 from apps.reward_models.models import RewardModel, TrainingRun
 from tests.api.conftest import MODEL_FILES, Api, pointers, problem
 from tests.factories import ComparisonFactory, MembershipFactory, ProjectFactory
+from worker.core.training.recipe import Recipe
 
 pytestmark = pytest.mark.django_db
 RUNS = "projects/tides/training-runs/"
@@ -45,6 +47,41 @@ def test_without_a_snapshot_a_new_one_is_frozen(api, idle, body):
 def test_while_one_is_unfinished_that_one_is_the_reply(api, world):
     assert api.post(RUNS, {}).json()["id"] == str(world.run.pk)
     assert TrainingRun.objects.count() == 1
+
+
+def test_while_one_is_unfinished_another_recipe_or_snapshot_is_409(api, world):
+    detail = problem(api.post(RUNS, {"recipe": {"epochs": 3}}), 409)["detail"]
+    assert detail.startswith("Another training of this project is running")
+    other = create_snapshot(project=world.project, body={"name": "Other", "splits": {"train": 1.0}}, created_by=None)
+    TrainingRun.objects.update(recipe=Recipe(epochs=3).to_dict())
+    assert api.post(RUNS, {"recipe": {"epochs": 3}}).json()["id"] == str(world.run.pk)
+    same = {"recipe": {"epochs": 3}, "snapshot": str(world.snapshot.pk)}
+    assert api.post(RUNS, same).json()["id"] == str(world.run.pk)
+    problem(api.post(RUNS, {"snapshot": str(other.pk)}), 409)
+    assert TrainingRun.objects.count() == 1
+
+
+def test_a_training_that_failed_is_taken_up_again_in_a_new_job(api, world, client, researcher):
+    path, first = f"training-runs/{world.run.pk}/resume/", world.run.job
+    client.force_login(researcher)
+    page = f"/projects/tides/training-runs/{world.run.pk}/"
+    assert "not over" in problem(api.post(path), 409)["detail"]
+    assert "resume" not in client.get(page).content.decode()
+    Job.objects.filter(pk=first.pk).update(state="failed", error="The worker died 5 times.")
+    assert f'action="{page}resume/"' in client.get(page).content.decode()
+    body = api.post(path).json()
+    world.run.refresh_from_db()
+    assert (body["id"], body["job"]["id"]) == (str(world.run.pk), str(world.run.job_id))
+    assert (world.run.job.state, world.run.job.attempt, first.pk != world.run.job_id) == ("queued", 0, True)
+    problem(api.post(path), 409)
+    Job.objects.filter(pk=world.run.job_id).update(state="cancelled")
+    other = Job.objects.create(project=world.project, kind="training", key="training")
+    TrainingRun.objects.create(project=world.project, recipe={}, snapshot=world.snapshot, job=other)
+    assert "Another training" in problem(api.post(path), 409)["detail"]
+    assert client.post(f"{page}resume/").status_code == 302
+    Job.objects.filter(pk=other.pk).update(state="succeeded")
+    Job.objects.filter(pk=world.run.job_id).update(state="succeeded")
+    assert "nothing to resume" in problem(api.post(path), 409)["detail"]
 
 
 def test_too_few_labels_are_409(api, project):

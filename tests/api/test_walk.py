@@ -94,6 +94,7 @@ CASES: dict[str, dict[str, Case]] = {
     f"{P}signals/": {"GET": RESULTS},
     f"{P}training-runs/": {"GET": RESULTS, "POST": RESULTS},
     "training-runs/<str:id>/": {"GET": RESULTS},
+    "training-runs/<str:id>/resume/": {"POST": RESULTS},
     f"{P}recipe-searches/": {"GET": RESULTS, "POST": RESULTS},
     "recipe-searches/<str:id>/": {"GET": RESULTS},
     "recipe-searches/<str:id>/use/": {"POST": RESULTS},

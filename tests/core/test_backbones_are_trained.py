@@ -21,6 +21,7 @@ from tests.core.conftest import WORDS, pair_row
 from tests.core.test_training_command import ROOT, kinds, read_until
 from worker.core.features import FeatureCache
 from worker.core.scoring import Scorer
+from worker.core.training.tuning import Saving
 
 QUICK = {"learning_rate": 0.01, "epochs": 4, "batch_pairs": 8, "max_tokens": 48}
 DECODER = {"pooling": "last"} | QUICK
@@ -270,3 +271,9 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_the_last_checkpoint(
     assert "is there room on the disk?" in events[-1]["message"]
     assert (run / "checkpoint.safetensors").read_bytes() == kept
     assert [entry.name for entry in run.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_checkpoints_take_a_twentieth_of_the_time_at_most() -> None:
+    saving = Saving(Path("x"), "", resume=False, every_seconds=60.0)
+    assert (saving.pause(0.1), saving.pause(30.0)) == (60.0, 600.0)
+    assert Saving(Path("x"), "", resume=False, every_seconds=0).pause(30.0) == 0.0  # after every step, as tests want it

@@ -133,6 +133,21 @@ def test_two_stages_in_one_run_end_as_two_runs(
     assert [event["stage"] for event in events if event["event"] == "step"] == [1] * 5 + [2] * 7
 
 
+def test_one_training_serves_every_factor(
+    make_run: Callable[..., Path], train: Callable[..., tuple[int, list[dict[str, Any]]]]
+) -> None:
+    rows = [rated(number) for number in range(12)]
+    recipe = {"train": rows, "initialisation": "regression", "first_epochs": 5, "epochs": 7}
+    shared, alone = make_run("shared", **recipe), make_run("alone", extrapolation=1.5, **recipe)
+    train(shared)
+    before = _scores(shared)
+    (shared / "recipe.json").write_text((alone / "recipe.json").read_text())
+    _, events = train(shared, "--resume")
+    train(alone)
+    assert not [event for event in events if event["event"] == "step"]
+    assert _scores(shared) == _scores(alone) != before
+
+
 def test_what_is_left_out_is_counted_in_events_and_metrics(
     make_run: Callable[..., Path], train: Callable[..., tuple[int, list[dict[str, Any]]]]
 ) -> None:

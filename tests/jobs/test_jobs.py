@@ -45,6 +45,22 @@ def test_a_job_whose_heartbeat_stopped_is_taken_over_and_the_old_worker_stores_n
     assert (job.state, job.result, job.error) == ("succeeded", {"scored": 3}, "")
 
 
+def test_a_job_that_is_given_back_or_got_further_has_its_attempts_anew(project):
+    job = make_job(project, attempt=3)
+    _, claim = jobs.claim(job_id=job.pk, owner="gpu@one")
+    jobs.release(claim)
+    jobs.release(claim)  # not ours any more
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.lease_until) == ("queued", 3, None)
+    with pytest.raises(jobs.LeaseLost):
+        jobs.heartbeat(claim)
+    _, again = jobs.claim(job_id=job.pk, owner="gpu@two")
+    jobs.note_advance(claim)
+    assert Job.objects.get().attempt == 4
+    jobs.note_advance(again)
+    assert Job.objects.get().attempt == 1
+
+
 def test_results_and_state_commit_together(project):
     _, claim = jobs.claim(job_id=make_job(project).pk, owner="gpu@one")
 

@@ -1,26 +1,33 @@
 """A recipe search tries a grid on the validation split, goes on where it stopped, and its find can be used."""
 
 import json
+import threading
+import time
 
 import pytest
 
+from apps.core.errors import Conflict
 from apps.exports.services import write_snapshot
 from apps.imports.services import import_stream
 from apps.jobs.models import Job
+from apps.jobs.services import cancel
 from apps.projects.models import Project
 from apps.reward_models.evaluations import chosen_on, held_out_rows
 from apps.reward_models.models import RecipeSearch, RewardModel, TrainingRun
-from apps.reward_models.run_folder import write_run_folder
+from apps.reward_models.run_folders import folder_of
+from apps.reward_models.run_inputs import write_run_folder
 from apps.reward_models.search_chart import chart_of
 from apps.reward_models.searches import start_search, use_recipe
-from apps.reward_models.services import start_training
+from apps.reward_models.services import resume_training, start_training
 from tests.api.conftest import Api, pointers, problem
 from tests.core.conftest import encoder_folder  # noqa: F401 a fixture
 from tests.exports.rows import labels
 from tests.factories import MembershipFactory, ProjectFactory, UserFactory
 from worker.core.training.recipe import Recipe
-from worker.core.training.search import best_trial, combinations, default_grid
+from worker.core.training.search import best_trial, combinations, default_grid, first_of_its_training
+from worker.tasks.running import stop_working, stopping
 from worker.tasks.searching import search_recipe
+from worker.tasks.training import train_reward_model
 
 pytestmark = pytest.mark.django_db
 
@@ -56,6 +63,9 @@ def test_combinations_are_all_of_the_grid_in_a_fixed_order():
     grid = {"weight_decay": [0.1, 0.2], "learning_rate": [0.01, 0.03]}
     pairs = [(changes["learning_rate"], changes["weight_decay"]) for changes in combinations(Recipe(), grid)]
     assert pairs == [(0.01, 0.1), (0.01, 0.2), (0.03, 0.1), (0.03, 0.2)]
+    grid = {"extrapolation": [1.0, 1.5], "learning_rate": [0.01, 0.03]}
+    trials = combinations(Recipe(initialisation="7"), grid)
+    assert [first_of_its_training(trials, number) for number in range(4)] == [0, 0, 2, 2]
     assert len(combinations(Recipe(), default_grid(Recipe()))) == 9
     assert len(combinations(Recipe(initialisation="7"), default_grid(Recipe(initialisation="7")))) == 27
 
@@ -128,6 +138,10 @@ def test_a_search_goes_on_where_a_killed_worker_stopped_and_its_find_is_trained(
         grid={"learning_rate": [1e-6, 0.03], "epochs": [2]},
     )
     assert start_search(project=project).pk == search.pk  # a button pressed twice
+    assert start_search(project=project, grid=search.grid).pk == search.pk
+    for asked in ({"grid": {"epochs": [2]}}, {"recipe": {"epochs": 7}}):
+        with pytest.raises(Conflict, match="Another search"):
+            start_search(project=project, **asked)
     before = trial(0.5, learning_rate=1e-6, epochs=2)
     RecipeSearch.objects.update(trials=[before])  # what the worker had stored when it was killed
     search_recipe(search.job_id)
@@ -215,3 +229,41 @@ def test_the_page_shows_plot_and_table_and_starts_a_training(api, client):
     assert client.get(address, headers={"HX-Request": "true"}).status_code == 286
     client.post(f"{address}use/0/")
     assert TrainingRun.objects.get().recipe["learning_rate"] == 0.01
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_shuts_down_gives_its_training_back_and_it_is_taken_up_from_there(
+    tmp_path,
+    encoder_folder,  # noqa: F811
+    settings,
+):
+    settings.BACKBONES_DIR = encoder_folder.parent
+    recipe = {"backbone": encoder_folder.name, "max_tokens": 64, "epochs": 10_000}
+    run = start_training(project=labeled(rows(), tmp_path), recipe=recipe)
+    Job.objects.update(attempt=4)
+
+    def shut_down():
+        wait_until = time.monotonic() + 300
+        while not list(settings.RUNS_DIR.glob(f"{run.pk}-*/checkpoint.safetensors")) and time.monotonic() < wait_until:
+            time.sleep(0.01)
+        stop_working()
+
+    thread = threading.Thread(target=shut_down)
+    thread.start()
+    try:
+        train_reward_model(run.job_id)
+    finally:
+        thread.join()
+        stopping.clear()
+    job = Job.objects.get()
+    assert (job.state, job.attempt, job.error) == ("queued", 0, "")
+    cancel(job=job)
+    run.refresh_from_db()
+    stopped_at = run.history[-1].get("step")
+    train_reward_model(resume_training(run=run).job_id)
+    run.refresh_from_db()
+    assert (run.job.state, run.job.error, run.reward_model.version) == ("succeeded", "", 1)
+    steps = [event["step"] for event in run.history if event["event"] == "step"]
+    assert steps == sorted(steps)
+    assert sorted(file.name for file in folder_of(run).iterdir()) == ["metrics.json", "recipe.json", "train.log"]
+    assert 0 < stopped_at < steps[-1] == 10_000

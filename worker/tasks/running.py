@@ -16,6 +16,13 @@ from apps.jobs.models import Job
 
 logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 0.5
+stopping = threading.Event()
+"""Set when the worker shuts down in order."""
+_working: set["Held"] = set()
+
+
+class WorkerStops(Exception):
+    """The worker shuts down in order; the job goes on elsewhere from what it has kept."""
 
 
 class JobFailed(Exception):
@@ -26,7 +33,8 @@ class Held:
     """A claimed job while it is worked on; `lost` is set when another worker has it or it was cancelled.
 
     A thread with a connection of its own renews the lease and writes the progress, so that both go on while the work
-    sits in a long transaction or in a library. When the job is lost, the thread also calls `on_lost`.
+    sits in a long transaction or in a library. When the job is lost, the thread also calls `on_lost`; so does
+    `stop_working` when the worker shuts down.
     """
 
     def __init__(self, job: Job, claim: jobs.Claim) -> None:
@@ -39,9 +47,11 @@ class Held:
 
     def __enter__(self) -> "Held":
         self._thread.start()
+        _working.add(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        _working.discard(self)
         self._over.set()
         self._thread.join()
 
@@ -89,6 +99,9 @@ def run_job(job_id: int, work: Callable[[Held], dict[str, Any] | None]) -> None:
             jobs.succeed(claim, result=result)
     except jobs.LeaseLost:
         logger.info("Job %s was taken over or cancelled; this worker stops.", job_id)
+    except WorkerStops:
+        jobs.release(claim)
+        logger.info("Job %s is given back: this worker shuts down.", job_id)
     except (OperationalError, InterfaceError):
         raise  # the database is away: the lease ends and another attempt follows
     except (AppError, JobFailed) as error:
@@ -96,6 +109,13 @@ def run_job(job_id: int, work: Callable[[Held], dict[str, Any] | None]) -> None:
     except Exception as error:
         logger.exception("Job %s failed", job_id)
         jobs.fail(claim, error=f"Unexpected {type(error).__name__}: {error}. The worker's log has the details.")
+
+
+def stop_working() -> None:
+    """Ask what can be taken up again to stop now, instead of being killed when patience ends."""
+    stopping.set()
+    for held in list(_working):
+        held.on_lost()
 
 
 def worker_name() -> str:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from celery import shared_task
-from django.conf import settings
 
 from apps.exports.services import write_snapshot
 from apps.jobs.services import LeaseLost
 from apps.reward_models.models import RecipeSearch
-from apps.reward_models.run_folder import write_inputs
+from apps.reward_models.run_folders import search_folder_of
+from apps.reward_models.run_inputs import write_inputs
 from apps.reward_models.searches import store_trial, trials_of
-from worker.core.training.search import best_trial
-from worker.tasks.running import Held, JobFailed, run_job
+from worker.core.files import write_json
+from worker.core.training.search import best_trial, first_of_its_training
+from worker.tasks.running import Held, JobFailed, WorkerStops, run_job, stopping
 from worker.tasks.training import training_process
 
 KEPT = ("n", "accuracy", "accuracy_interval", "log_loss", "length_baseline", "accuracy_shorter_won", "n_shorter_won")
@@ -32,19 +33,22 @@ def _search(held: Held) -> dict[str, Any]:
     search = RecipeSearch.objects.select_related("project", "snapshot").get(job=held.job)
     held.progress(0, 0, "Freezing the snapshot")
     write_snapshot(snapshot=search.snapshot, claim=held.claim)
-    root = settings.RUNS_DIR / f"search-{search.pk}-{search.snapshot.content_hash[:12]}"
+    root = search_folder_of(search)
     trials = trials_of(search)
     for number in range(len(search.trials), len(trials)):
         left = search.minutes * 60 - sum(trial["seconds"] for trial in search.trials)
         held.progress(number, len(trials), f"Trying {number + 1} of {len(trials)}: {json.dumps(trials[number])}")
-        trial = _try(held, search, trials[number], root / str(number), left) if left > 0 else None
+        folder = root / str(first_of_its_training(trials, number))
+        trial = _try(held, search, trials[number], folder, left) if left > 0 else None
         if trial is None:
             break
         store_trial(search=search, claim=held.claim, trial=trial)
-        shutil.rmtree(root / str(number))
+        if number + 1 == len(trials) or root / str(first_of_its_training(trials, number + 1)) != folder:
+            shutil.rmtree(folder)
     best = best_trial(search.trials)
     if best is None:
         raise JobFailed(_why_nothing(search))
+    shutil.rmtree(root, ignore_errors=True)  # with what the last trial had no time for
     return {"recipe_search": str(search.pk), "tried": len(search.trials), "of": len(trials), "best": best}
 
 
@@ -56,6 +60,7 @@ def _try(
     recipe = {**search.recipe, **changes}
     if not (folder / "settings.json").exists():
         write_inputs(project=search.project, recipe=recipe, snapshot=search.snapshot, folder=folder)
+    write_json(folder / "recipe.json", recipe)  # of the same training with another factor, too
     said: dict[str, Any] = {}
     with training_process(folder) as (process, lines):
 
@@ -78,6 +83,8 @@ def _try(
         code = process.wait()
     if held.lost.is_set():
         raise LeaseLost
+    if stopping.is_set() and said.get("event") != "saved":
+        raise WorkerStops
     result: dict[str, Any] = {"changes": changes, "seconds": round(time.monotonic() - started, 1)}
     if said.get("event") == "saved":
         measured = said["metrics"]["validation"]

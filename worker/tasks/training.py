@@ -15,14 +15,15 @@ from celery import shared_task
 from django.conf import settings
 
 from apps.exports.services import write_snapshot
-from apps.jobs.services import LeaseLost, storing
+from apps.jobs.services import LeaseLost, note_advance, storing
 from apps.reward_models.cards import write_card
 from apps.reward_models.models import TrainingRun
-from apps.reward_models.run_folder import write_run_folder
+from apps.reward_models.run_folders import folder_of, reduce_folder
+from apps.reward_models.run_inputs import write_run_folder
 from apps.reward_models.services import current_model, note_event, register_version, started_from
 from worker.processes import die_with_parent
 from worker.tasks.evaluating import failing_in_sentences, judge_version
-from worker.tasks.running import Held, JobFailed, run_job
+from worker.tasks.running import Held, JobFailed, WorkerStops, run_job, stopping
 
 NOTE_SECONDS = 1.0
 STOP_SECONDS = 20
@@ -40,7 +41,7 @@ def _train(held: Held) -> None:
     run = TrainingRun.objects.select_related("project", "snapshot").get(job=held.job)
     held.progress(0, 0, "Freezing the snapshot")
     write_snapshot(snapshot=run.snapshot, claim=held.claim)
-    folder = settings.RUNS_DIR / f"{run.pk}-{run.snapshot.content_hash[:12]}"
+    folder = folder_of(run)
     if not (folder / "settings.json").exists():  # written last: a half-written folder is written again
         write_run_folder(run=run, folder=folder)
     saved = _supervise(held, run, folder)
@@ -64,6 +65,7 @@ def _train(held: Held) -> None:
         judged=judged if judged["card"] else None,
         judged_against=current,
     )
+    reduce_folder(folder)
 
 
 def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
@@ -83,6 +85,8 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
                     raise JobFailed(event["message"])
                 case "saved":
                     saved = event
+                case "checkpoint":
+                    note_advance(held.claim)
                 case "step" if event["step"] < event["total"] and time.monotonic() - noted < NOTE_SECONDS:
                     continue
                 case "step":
@@ -94,6 +98,8 @@ def _supervise(held: Held, run: TrainingRun, folder: Path) -> dict[str, Any]:
         code = process.wait()
     if held.lost.is_set():
         raise LeaseLost
+    if saved is None and stopping.is_set():
+        raise WorkerStops
     if saved is None:
         killed = " It was killed, which is how a machine answers that runs out of memory." if code == -9 else ""
         raise JobFailed(

@@ -1,9 +1,13 @@
 """What beat asks for, and how a worker says that it lives."""
 
+import contextlib
 import logging
+import os
+import signal
 import threading
 from typing import Any
 
+from billiard import active_children
 from celery import shared_task
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 from django.conf import settings
@@ -15,12 +19,15 @@ from apps.endpoints.services import forget_old_calls
 from apps.jobs.services import forget_worker, note_worker, release_owned, resend_unheld
 from apps.labeling.consensus import refresh_consensus as settle_what_is_stuck
 from apps.labeling.leasing import expire_leases as give_back_overdue_leases
+from apps.reward_models.run_folders import forget_old_folders
 from apps.reward_models.services import check_retrain_policies as start_due_trainings
 from apps.webhooks.delivery import deliver_due, forget_old
 from worker.processes import die_with_parent
+from worker.tasks.running import stop_working
 
 logger = logging.getLogger(__name__)
 _stopping = threading.Event()
+TOLD_TO_STOP = signal.SIGURG  # which billiard leaves alone, and a process without a handler ignores
 
 
 @shared_task(name="tiebreak.resend_jobs")
@@ -67,9 +74,16 @@ def forget_requests() -> None:
     forget_old_calls()
 
 
+@shared_task(name="tiebreak.forget_run_folders")
+def forget_run_folders() -> None:
+    """Remove working folders of trainings that ended long ago, on a machine that has some."""
+    forget_old_folders()
+
+
 @worker_process_init.connect
 def _tie_child_to_worker(**kwargs: Any) -> None:
     die_with_parent()
+    signal.signal(TOLD_TO_STOP, lambda number, frame: stop_working())
 
 
 @worker_ready.connect
@@ -83,6 +97,14 @@ def _start_saying_alive(sender: Any, **kwargs: Any) -> None:
 @worker_shutting_down.connect
 def _stop_saying_alive(**kwargs: Any) -> None:
     _stopping.set()
+
+
+@worker_shutting_down.connect
+def _tell_children(**kwargs: Any) -> None:
+    """Tell the processes of the pool, which a shutdown in order waits for and says nothing to."""
+    for child in active_children():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, TOLD_TO_STOP)
 
 
 def _say_alive(name: str, queues: list[str]) -> None:

@@ -127,7 +127,7 @@ def train_head(
     steps_per_epoch = math.ceil(len(train) / batch)
     total = recipe.epochs * steps_per_epoch
     report_every, evaluate_every = max(1, total // STEP_REPORTS), max(1, total // EVALUATIONS)
-    identity = f"{recipe.hash} {data_hash}"
+    identity = f"{recipe.training_hash} {data_hash}"
     step = 0
     if resume and checkpoint.exists():
         step = _restore(checkpoint, identity, weight, bias, optimizer)

@@ -265,6 +265,11 @@ class Recipe:
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
+    @property
+    def training_hash(self) -> str:
+        """Return the hash of what the training itself depends on: factors are applied to what it ends with."""
+        return dataclasses.replace(self, extrapolation=1.0).hash
+
 
 def parent_of(initialisation: str) -> str | None:
     """Return the id of the version that an initialisation names, if it names one."""

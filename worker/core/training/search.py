@@ -6,7 +6,9 @@ from typing import Any
 
 from worker.core.training.recipe import MOST, SCRATCH, Recipe
 
-SEARCHED = ("learning_rate", "weight_decay", "extrapolation", "epochs", "layers")
+FACTOR = "extrapolation"
+# The factor comes last: trials in a row that differ in it alone share one training.
+SEARCHED = ("learning_rate", "weight_decay", "epochs", "layers", FACTOR)
 MAX_TRIALS = 48
 
 
@@ -54,3 +56,9 @@ def best_trial(trials: Sequence[Mapping[str, Any]]) -> int | None:
     if not measured:
         return None
     return min(measured, key=lambda one: (-one[1]["accuracy"], one[1]["log_loss"], one[0]))[0]
+
+
+def first_of_its_training(trials: Sequence[Mapping[str, Any]], number: int) -> int:
+    """Return the place of the first trial that ends with the same weights before the factor is applied."""
+    alone = [{name: value for name, value in changes.items() if name != FACTOR} for changes in trials]
+    return alone.index(alone[number])

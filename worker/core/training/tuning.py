@@ -29,6 +29,7 @@ from worker.core.training.recipe import Recipe
 
 EVALUATIONS = 5
 STEP_REPORTS = 500
+LEAST_PAUSE = 20  # times what a checkpoint takes to write: at most a twentieth of the time goes into them
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Saving:
     identity: str
     resume: bool
     every_seconds: float
+
+    def pause(self, took: float) -> float:
+        """Return the seconds until the next checkpoint after one that took so many to write; 0: after every step."""
+        return max(self.every_seconds, LEAST_PAUSE * took) if self.every_seconds else 0.0
 
 
 def tune(
@@ -87,6 +92,7 @@ def tune(
         step = read_checkpoint(saving.checkpoint, saving.identity, network, optimizer)
     order = epoch_order(recipe.seed, step // steps_per_epoch, pairs)
     saved_at, reported_at = time.monotonic(), time.monotonic()
+    pause = saving.every_seconds if saving is not None else math.inf
     seen_pairs = seen_tokens = 0.0
 
     while step < total:
@@ -125,12 +131,14 @@ def tune(
             reported_at = time.monotonic()
         if validation is not None and (step % evaluate_every == 0 or step == total):
             report({"event": "evaluation", "step": step} | held_out(recipe, network, outputs, validation, world))
-        late = saving is not None and world.leads and time.monotonic() - saved_at >= saving.every_seconds
+        late = world.leads and time.monotonic() - saved_at >= pause
         stop, save = world.total([float(should_stop()), float(late)])
         if saving is not None and (stop or save or step == total):
+            began = time.monotonic()
             write_checkpoint(saving.checkpoint, saving.identity, network, optimizer, step, world)
             report({"event": "checkpoint", "step": step})
             saved_at = time.monotonic()
+            pause = saving.pause(saved_at - began)
         if stop:
             raise Interrupted
     return {name: whole(parameter) for name, parameter in trained_parameters(network).items()}

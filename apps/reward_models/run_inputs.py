@@ -35,6 +35,7 @@ def write_inputs(*, project: Project, recipe: dict[str, Any], snapshot: Snapshot
         "threads": None,
         "initial_model": start,
         "backbones": backbone_sources().to_dict(),
+        "checkpoint_seconds": settings.CHECKPOINT_SECONDS,
         "left_out": {split: dict(left_out) for split, (_count, left_out) in written.items()},
     }
     write_json(folder / "settings.json", run_settings)
