@@ -61,7 +61,7 @@ def score(
     known = _known(model, asked, given) if shaper.needs is Needs.REFERENCES else [[] for _ in asked.inputs]
     extra = [Pair(_prompt(item), text) for item, texts in zip(asked.inputs, given, strict=True) for text in texts]
     try:
-        said = ask(model=model, inputs=[*asked.inputs, *extra], count=asked.counts_tokens)
+        said = ask(model=model, inputs=[*asked.inputs, *extra], count=asked.counts_tokens, whole=asked.whole)
     except InputError as error:
         place = asked.places[error.place] if error.place < len(asked.places) else ""
         raise InvalidInput(error.detail, [FieldError(place, error.detail)]) from error

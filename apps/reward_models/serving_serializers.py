@@ -108,6 +108,9 @@ class ActivationSerializer(serializers.Serializer[Any]):
 
     model = serializers.CharField(required=False, help_text="Not used: the address names the model.")
     use_activation = serializers.BooleanField(required=False, help_text="True asks for the sigmoid of the reward.")
+    truncate_prompt_tokens = serializers.IntegerField(
+        required=False, min_value=-1, max_value=-1, help_text="-1 is the model's own length; another is refused."
+    )
 
 
 class ClassifySerializer(ActivationSerializer):
@@ -150,6 +153,7 @@ class PredictSerializer(serializers.Serializer[Any]):
 
     inputs = PairsField(help_text="A text, or a pair of prompt and response; several in lists of their own.")
     raw_scores = serializers.BooleanField(required=False, help_text="False asks for the sigmoid of the reward.")
+    truncate = serializers.BooleanField(required=False, help_text="False refuses a text longer than the model reads.")
 
 
 class VerifySerializer(serializers.Serializer[Any]):

@@ -128,6 +128,10 @@ def test_sentence_transformers_and_every_dialect_say_the_same(api, make_model, m
         return reply.json()
 
     first, every = pytest.approx(rewards[0], abs=1e-5), pytest.approx(rewards, abs=1e-5)
+
+    def every_of(count):
+        return pytest.approx(rewards[:count], abs=1e-5)
+
     together = [prompt + response for prompt, response in PAIRS]
     assert said("get_reward", {"query": together, "prompts": prompts})["rewards"] == every
     assert said("get_reward", {"query": []})["rewards"] == []
@@ -140,6 +144,11 @@ def test_sentence_transformers_and_every_dialect_say_the_same(api, make_model, m
     best = said("v2/rerank", {"query": prompts[0], "documents": list(responses)})["results"]
     assert [row["relevance_score"] for row in best] == sorted((row["relevance_score"] for row in best), reverse=True)
     assert [row[0]["score"] for row in said("predict", {"inputs": PAIRS})] == every
+    assert [row[0]["score"] for row in said("predict", {"inputs": PAIRS[:2], "truncate": False})] == every_of(2)
+    for long in (PAIRS[3], [LONG]):  # prompt and response of more tokens than the model reads, or a text that is
+        reply = api.post("rm/tides/predict", {"inputs": [PAIRS[0], long], "truncate": False})
+        assert pointers(reply) == ["/inputs/1"]
+        assert "tokens, and the model reads 48." in problem(reply, 422)["detail"]
     assert said(f"{model.pk}/verify", rollout)["reward"] == first
     assert (
         said(f"{model.pk}/v1/score/", {"queries": prompts[0], "documents": responses[0]})["data"][0]["score"] == first
@@ -441,4 +450,5 @@ def test_one_folder_is_served_by_itself_in_the_same_dialects(model_folders, tmp_
         assert [row["score"] for row in said["data"]] == pytest.approx(expected.tolist(), abs=1e-5)
         assert said["model"] == client.get("/v1/models").json()["data"][0]["id"] == "tides-1"
         assert client.post("/score", json={}).status_code == 422
+        assert client.post("/predict", json={"inputs": LONG, "truncate": False}).status_code == 422
         assert client.get("/health").json()["status"] == "ok"

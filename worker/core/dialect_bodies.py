@@ -54,6 +54,8 @@ class Asked:
     places: list[str]
     conversations: list[Messages | None]
     counts_tokens: bool = False
+    whole: bool = False
+    """An input that is longer than the model reads is refused, not cut."""
 
 
 @dataclass
@@ -108,9 +110,9 @@ class Inputs:
         except ValueError as error:
             raise DialectError(place, str(error)) from error
 
-    def asked(self, reply: Callable[[Rewarded], Any], *, counts_tokens: bool = False) -> Asked:
+    def asked(self, reply: Callable[[Rewarded], Any], *, counts_tokens: bool = False, whole: bool = False) -> Asked:
         """Return what was read, with the way to its reply."""
-        return Asked(self.inputs, reply, self.places, self.conversations, counts_tokens)
+        return Asked(self.inputs, reply, self.places, self.conversations, counts_tokens, whole)
 
 
 def read_items(body: Any) -> tuple[Asked, str, list[list[str]], bool]:
@@ -171,12 +173,47 @@ def read_messages(value: Any, place: str) -> Messages:
     return turns
 
 
+def read_rollout(value: Any, place: str) -> Messages:
+    """Return the turns of an input of OpenAI's Responses API, tool calls and their results as text.
+
+    A call is a turn of the assistant, `[tool call] name(arguments)`; a result, or a message of a tool, a turn of the
+    user, `[tool result] output`. Reasoning is left out; what else is no message is a turn of the assistant with its
+    type, `[web_search_call]`. Raises DialectError.
+    """
+    if not isinstance(value, list) or not value:
+        raise DialectError(place, "Expected a list of messages.")
+    messages = []
+    for number, item in enumerate(value):
+        where = f"{place}/{number}"
+        if not isinstance(item, Mapping):
+            raise DialectError(where, "Expected an object.")
+        kind = item.get("type", "message")
+        if not isinstance(kind, str):
+            raise DialectError(f"{where}/type", "Expected text.")
+        if kind == "function_call":
+            said = f"[tool call] {text_of(item, 'name', where)}({text_of(item, 'arguments', where)})"
+            messages.append({"role": "assistant", "content": said})
+        elif kind == "function_call_output":
+            messages.append(_tool_result(item.get("output"), f"{where}/output"))
+        elif item.get("role") == "tool":
+            messages.append(_tool_result(item.get("content"), f"{where}/content"))
+        elif kind == "message":
+            messages += read_messages([item], where)
+        elif kind != "reasoning":
+            messages.append({"role": "assistant", "content": f"[{kind[:60]}]"})
+    return messages
+
+
+def _tool_result(value: Any, place: str) -> dict[str, str]:
+    return {"role": "user", "content": f"[tool result] {content_text(value, place)}"}
+
+
 def content_text(value: Any, place: str) -> str:
-    """Return a text, or the parts of one joined. Raises DialectError."""
+    """Return a text, or the parts of one joined; a refusal is what it says. Raises DialectError."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        texts = [part.get("text") for part in value if isinstance(part, Mapping)]
+        texts = [part.get("text", part.get("refusal")) for part in value if isinstance(part, Mapping)]
         if len(texts) == len(value) and all(isinstance(text, str) for text in texts):
             return "".join(map(str, texts))
     raise DialectError(place, "Expected text, or a list of parts that are text.")
@@ -184,7 +221,15 @@ def content_text(value: Any, place: str) -> str:
 
 def activated_by(body: Mapping[str, Any]) -> bool:
     """Say whether the sigmoid is wanted; `activation` and `softmax` are older names that clients still send."""
-    return any(body.get(name) is True for name in ("use_activation", "activation", "softmax"))
+    return True in {flag_of(body, name) for name in ("use_activation", "activation", "softmax")}
+
+
+def flag_of(body: Mapping[str, Any], name: str) -> bool | None:
+    """Return a field that is true, false or null; None where it is not there. Raises DialectError."""
+    value = body.get(name)
+    if value is None or isinstance(value, bool):
+        return value
+    raise DialectError(f"/{name}", "Expected true or false.")
 
 
 def activated_value(reward: float, activated: bool) -> float:
