@@ -54,6 +54,12 @@ class ScoreItemSerializer(serializers.Serializer[Any]):
         max_length=16,
         help_text="For the shaping par: responses to the same conversation. Without, those that the project has.",
     )
+    reference_rewards = serializers.ListField(
+        child=serializers.FloatField(),
+        required=False,
+        max_length=16,
+        help_text="Instead of references, their rewards: as a reply gave them in `statistics`.",
+    )
 
 
 class ScoreRequestSerializer(serializers.Serializer[Any]):
@@ -61,6 +67,9 @@ class ScoreRequestSerializer(serializers.Serializer[Any]):
 
     items = ScoreItemSerializer(many=True, help_text=f"At most {MAX_INPUTS}.")
     shaping = serializers.ChoiceField(choices=list(SHAPERS), default="none")
+    reference_count = serializers.IntegerField(
+        default=16, min_value=1, max_value=16, help_text="How many of the project's responses serve as references."
+    )
     uncertainty = serializers.BooleanField(default=False, help_text="Adds `std` and `intervals`.")
 
 
@@ -73,7 +82,8 @@ class ScoresSerializer(serializers.Serializer[Any]):
     raw = serializers.ListField(child=serializers.FloatField(), help_text="What the model gave, before any shaping.")
     statistics = ObjectField(
         allow_null=True,
-        help_text="What the shape was made with: frozen statistics of the version, or how many references each had.",
+        help_text="What the shape was made with: frozen statistics of the version, or how many references each had and "
+        "their rewards.",
     )
     std = serializers.ListField(
         child=serializers.FloatField(allow_null=True),

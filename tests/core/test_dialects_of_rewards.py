@@ -202,6 +202,14 @@ def test_a_wrong_body_is_refused_at_its_place(dialect, body, pointer):
         ({"messages": [CHAT[0]], "response": "x", "colour": 1}, "/items/0/colour"),
         ({"messages": [CHAT[0]], "response": "x", "references": []}, "/items/0/references"),
         ({"messages": [CHAT[0]], "response": "x", "references": ["y"] * 17}, "/items/0/references"),
+        ({"messages": [CHAT[0]], "response": "x", "reference_rewards": []}, "/items/0/reference_rewards"),
+        ({"messages": [CHAT[0]], "response": "x", "reference_rewards": [True]}, "/items/0/reference_rewards"),
+        ({"messages": [CHAT[0]], "response": "x", "reference_rewards": [float("nan")]}, "/items/0/reference_rewards"),
+        ({"messages": [CHAT[0]], "response": "x", "reference_rewards": [1e31]}, "/items/0/reference_rewards"),
+        (
+            {"messages": [CHAT[0]], "response": "x", "reference_rewards": [1], "references": ["y"]},
+            "/items/0/reference_rewards",
+        ),
     ],
 )
 def test_a_wrong_item_of_ours_is_refused_at_its_place(item, pointer):

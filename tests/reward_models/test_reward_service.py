@@ -207,13 +207,23 @@ def test_shaped_rewards_come_with_the_frozen_statistics_they_were_made_with(api,
     known = score(api, model, items(PAIRS[:1], shaping="par")).json()
     expected = (sigmoid(raw[0] - 1) + sigmoid(raw[0] - 3)) / 2
     assert known["rewards"] == pytest.approx([expected], abs=1e-5)
-    assert known["statistics"] == {"references": [2]}
+    assert known["statistics"] == {"references": [2], "reference_rewards": [[1.0, 3.0]]}
+    later = ResponseFactory(prompt=prompt, text="three")
+    Signal.objects.create(scorer=model.scorer, response=later, value=-5.0, input_hash="x")
+    moved = score(api, model, items(PAIRS[:1], shaping="par")).json()
+    assert moved["statistics"]["reference_rewards"] == [[1.0, 3.0, -5.0]]
+    first_two = score(api, model, items(PAIRS[:1], shaping="par", reference_count=2)).json()
+    again = items(PAIRS[:1], shaping="par")
+    again["items"][0]["reference_rewards"] = known["statistics"]["reference_rewards"][0]
+    for frozen in (first_two, score(api, model, again).json()):
+        assert (frozen["rewards"], frozen["statistics"]) == (known["rewards"], known["statistics"])
     body = items([(PAIRS[0][0], PAIRS[1][1]), (PAIRS[0][0], PAIRS[0][1])], shaping="PAR")
     body["items"][0]["references"] = [PAIRS[0][1]]
     body["items"][1]["references"] = [PAIRS[1][1], PAIRS[0][1]]
     given = score(api, model, body).json()
-    assert given["statistics"] == {"references": [1, 2]}
+    assert given["statistics"]["references"] == [1, 2]
     first, second = given["raw"]
+    assert given["statistics"]["reference_rewards"] == [pytest.approx([second]), pytest.approx([first, second])]
     assert given["rewards"] == pytest.approx([sigmoid(first - second), (sigmoid(second - first) + 0.5) / 2], abs=1e-5)
     assert pointers(score(api, model, items(PAIRS[:2], shaping="par"))) == ["/items/1/messages"]
     assert pointers(api.post("rm/tides/classify?shaping=par", {"input": "x"})) == ["/input"]
@@ -224,6 +234,8 @@ def test_shaped_rewards_come_with_the_frozen_statistics_they_were_made_with(api,
     [
         (items(shaping="square"), "/shaping"),
         (items(shaping=None), "/shaping"),
+        (items(reference_count=17), "/reference_count"),
+        (items(reference_count=True), "/reference_count"),
         ({}, "/items"),
         ({**items(), "colour": 1}, "/colour"),
         ([], ""),

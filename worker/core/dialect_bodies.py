@@ -21,6 +21,8 @@ from worker.core.reward_inputs import (
 from worker.core.shaping import sigmoid
 
 MAX_REFERENCES = 16
+MAX_REWARD = 1e30
+"""Far beyond what a model gives, and within what float32 holds."""
 Messages = list[dict[str, str]]
 
 
@@ -115,15 +117,36 @@ class Inputs:
         return Asked(self.inputs, reply, self.places, self.conversations, counts_tokens, whole)
 
 
-def read_items(body: Any) -> tuple[Asked, str, list[list[str]], bool]:
-    """Read our own request, `{"items": [{"messages", "response", "references"}], "shaping", "uncertainty"}`.
+@dataclass(frozen=True)
+class References:
+    """What an input is compared with: responses to its prompt that are to be scored, or rewards of such; or neither."""
 
-    Return the inputs, the name of the shaping, the references of each item, and whether to say how sure the model is.
-    Raises DialectError.
+    texts: Sequence[str] = ()
+    rewards: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """Our own request: what is scored, how it is shaped and with what, and whether to say how sure the model is.
+
+    `most` is how many references the project's own responses give at most.
+    """
+
+    asked: Asked
+    shaping: str
+    references: list[References]
+    most: int
+    uncertainty: bool
+
+
+def read_items(body: Any) -> Request:
+    """Read `{"items": [{"messages", "response", "references"}], "shaping", "reference_count", "uncertainty"}`.
+
+    Instead of `references` an item may have `reference_rewards`. Raises DialectError.
     """
     if not isinstance(body, Mapping):
         raise DialectError("", "Expected an object.")
-    _refuse_unknown(body, {"items", "shaping", "uncertainty"}, "")
+    _refuse_unknown(body, {"items", "shaping", "reference_count", "uncertainty"}, "")
     items, shaping = body.get("items"), body.get("shaping", "none")
     if not isinstance(items, list):
         raise DialectError("/items", "Expected a list.")
@@ -132,26 +155,43 @@ def read_items(body: Any) -> tuple[Asked, str, list[list[str]], bool]:
         raise DialectError("/uncertainty", "Expected true or false.")
     if not isinstance(shaping, str):
         raise DialectError("/shaping", "Expected text.")
+    most = body.get("reference_count", MAX_REFERENCES)
+    if type(most) is not int or not 0 < most <= MAX_REFERENCES:
+        raise DialectError("/reference_count", f"Expected a whole number from 1 to {MAX_REFERENCES}.")
     read, references = Inputs(), []
     for number, item in enumerate(items):
         place = f"/items/{number}"
         if not isinstance(item, Mapping):
             raise DialectError(place, "Expected an object.")
-        _refuse_unknown(item, {"messages", "response", "references"}, place)
+        _refuse_unknown(item, {"messages", "response", "references", "reference_rewards"}, place)
         response = text_of(item, "response", place)
         read.answer(read_messages(item.get("messages"), f"{place}/messages"), response, f"{place}/messages")
-        references.append(_references(item, read, place) if "references" in item else [])
-    return read.asked(lambda said: said), shaping, references, uncertainty
+        references.append(_references(item, read, place))
+    return Request(read.asked(lambda said: said), shaping, references, most, uncertainty)
 
 
-def _references(item: Mapping[str, Any], read: Inputs, place: str) -> list[str]:
+def _references(item: Mapping[str, Any], read: Inputs, place: str) -> References:
+    if "reference_rewards" in item:
+        if "references" in item:
+            raise DialectError(f"{place}/reference_rewards", "Send references or their rewards, not both.")
+        return References(rewards=_rewards(item["reference_rewards"], f"{place}/reference_rewards"))
+    if "references" not in item:
+        return References()
     texts = texts_of(item, "references", place)
     if not 0 < len(texts) <= MAX_REFERENCES:
         raise DialectError(f"{place}/references", f"Expected 1 to {MAX_REFERENCES} responses.")
     if max(map(len, texts)) > MAX_TEXT_CHARS:
         raise DialectError(f"{place}/references", f"A text has at most {MAX_TEXT_CHARS} characters.")
     read.reserve(texts, f"{place}/references")
-    return [encodable(text) for text in texts]
+    return References(texts=[encodable(text) for text in texts])
+
+
+def _rewards(value: Any, place: str) -> list[float]:
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_REFERENCES:
+        raise DialectError(place, f"Expected 1 to {MAX_REFERENCES} numbers.")
+    if not all(type(number) in (int, float) and abs(number) <= MAX_REWARD for number in value):
+        raise DialectError(place, f"Expected numbers of at most {MAX_REWARD:g} either way.")
+    return [float(number) for number in value]
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: set[str], place: str) -> None:
