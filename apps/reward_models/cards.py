@@ -14,13 +14,13 @@ from worker.core.training.model_card import Figures, benchmark_figures, held_out
 CARD, MANIFEST = "README.md", "tiebreak.json"
 
 
-def write_card(*, folder: Path, result: dict[str, Any]) -> None:
+def write_card(*, folder: Path, result: dict[str, Any], data: dict[str, Any]) -> None:
     """Replace the card of a model's folder by one with the figures of its held-out evaluation."""
     if result["card"] is None:
         return
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     figures = held_out_figures(manifest["snapshot"], result)
-    (folder / CARD).write_text(model_card(manifest, figures), encoding="utf-8")
+    (folder / CARD).write_text(model_card(manifest, figures, data=data), encoding="utf-8")
 
 
 def card_of(model: RewardModel) -> str:
@@ -30,7 +30,9 @@ def card_of(model: RewardModel) -> str:
     with artifact_storage().open(f"{model.folder}/{MANIFEST}") as stream:
         manifest = json.loads(stream.read())
     measured = [each for each in latest_evaluations(model) if each.result.get("card", True)]
-    return model_card(manifest, [figures for evaluation in measured for figures in _figures(evaluation)])
+    return model_card(
+        manifest, [figures for evaluation in measured for figures in _figures(evaluation)], data=model.snapshot.manifest
+    )
 
 
 def latest_evaluations(model: RewardModel) -> list[Evaluation]:
