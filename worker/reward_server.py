@@ -51,8 +51,8 @@ class Version:
 
 Find = Callable[[Version], Path]
 """Returns the local folder with a version's files; called on the scoring thread."""
-Asked = tuple[Input, bool]
-"""An input, and whether its tokens are to be counted."""
+Asked = tuple[Input, bool, bool]
+"""An input, whether its tokens are to be counted, and whether it is to be refused rather than cut."""
 
 
 class RewardServer:
@@ -64,15 +64,17 @@ class RewardServer:
         self._scorers: OrderedDict[Version, Scorer] = OrderedDict()
         self.batcher: Batcher[Asked, Measured] = Batcher(self._work, limits)
 
-    async def rewards(self, version: Version, inputs: Sequence[Input], *, count: bool) -> list[Measured]:
+    async def rewards(
+        self, version: Version, inputs: Sequence[Input], *, count: bool, whole: bool = False
+    ) -> list[Measured]:
         """Return what the version says of inputs; cancelling takes what is not done yet out of the line."""
-        items = [(item, count) for item in inputs]
+        items = [(item, count, whole) for item in inputs]
         future = self.batcher.submit(version, items, [size_of(item) for item in inputs])
         return await asyncio.wrap_future(future)
 
     def warm_up(self) -> None:
         """Let the scoring thread load the libraries now, so that the first request does not wait for them."""
-        self.batcher.submit(None, [(Pair("", ""), False)], [0])
+        self.batcher.submit(None, [(Pair("", ""), False, False)], [0])
 
     def _work(self, group: Hashable, items: Sequence[Asked]) -> list[Measured]:
         """Score on the scoring thread, which alone touches models and cache."""
@@ -88,7 +90,9 @@ class RewardServer:
         self._scorers.move_to_end(group)
         while len(self._scorers) > self._resident:
             self._scorers.popitem(last=False)
-        return measure(scorer, [item for item, _ in items], self._cache, count=any(count for _, count in items))
+        inputs, count, whole = zip(*items, strict=True)
+        uncut = [place for place, asked in enumerate(whole) if asked]
+        return measure(scorer, inputs, self._cache, count=any(count), whole=uncut)
 
 
 def server_app(server: RewardServer, token: str) -> Starlette:
@@ -110,7 +114,8 @@ def server_app(server: RewardServer, token: str) -> Starlette:
             return _said(422, error.detail, place=error.place)
         except (TypeError, KeyError, ValueError) as error:
             return _said(400, f"The request cannot be read: {error!r}.")
-        measured = await _unless_gone(request, server, version, inputs, count=body.get("count") is True)
+        flags = {name: body.get(name) is True for name in ("count", "whole")}
+        measured = await _unless_gone(request, server, version, inputs, **flags)
         if isinstance(measured, Response):
             return measured
         said = {
@@ -141,7 +146,8 @@ def model_app(server: RewardServer, token: str, name: str) -> Starlette:
                 asked = read(body)
             except DialectError as error:
                 return _said(422, error.detail, pointer=error.pointer)
-            measured = await _unless_gone(request, server, version, asked.inputs, count=asked.counts_tokens)
+            flags = {"count": asked.counts_tokens, "whole": asked.whole}
+            measured = await _unless_gone(request, server, version, asked.inputs, **flags)
             if isinstance(measured, Response):
                 return measured
             rewards, tokens = [each.reward for each in measured], [each.tokens for each in measured]
@@ -159,11 +165,11 @@ def model_app(server: RewardServer, token: str, name: str) -> Starlette:
 
 
 async def _unless_gone(
-    request: Request, server: RewardServer, version: Version, inputs: Sequence[Input], *, count: bool
+    request: Request, server: RewardServer, version: Version, inputs: Sequence[Input], *, count: bool, whole: bool
 ) -> list[Measured] | Response:
     """Score unless the caller leaves first; return what went wrong as a reply."""
     try:
-        scoring = asyncio.ensure_future(server.rewards(version, inputs, count=count))
+        scoring = asyncio.ensure_future(server.rewards(version, inputs, count=count, whole=whole))
         gone = asyncio.ensure_future(request.receive())  # the body is read: what comes next is the end
         await asyncio.wait({scoring, gone}, return_when=asyncio.FIRST_COMPLETED)
         gone.cancel()

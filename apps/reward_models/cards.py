@@ -24,14 +24,14 @@ STYLE = (
 """A file by itself has no style sheet of the page."""
 
 
-def write_card(*, folder: Path, result: dict[str, Any]) -> None:
+def write_card(*, folder: Path, result: dict[str, Any], data: dict[str, Any]) -> None:
     """Replace the card of a model's folder by one with figures and plots of its held-out evaluation."""
     if result["card"] is None:
         return
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     figures = held_out_figures(manifest["snapshot"], result)
     plots = _draw(folder, result["card"])
-    (folder / CARD).write_text(model_card(manifest, figures, plots), encoding="utf-8")
+    (folder / CARD).write_text(model_card(manifest, figures, plots, data=data), encoding="utf-8")
 
 
 def card_of(model: RewardModel) -> str:
@@ -42,7 +42,8 @@ def card_of(model: RewardModel) -> str:
         manifest = json.loads(stream.read())
     measured = [each for each in latest_evaluations(model) if each.result.get("card", True)]
     plots = [path for path in PLOTS.values() if path in model.files]
-    return model_card(manifest, [figures for evaluation in measured for figures in _figures(evaluation)], plots)
+    figures = [figures for evaluation in measured for figures in _figures(evaluation)]
+    return model_card(manifest, figures, plots, data=model.snapshot.manifest)
 
 
 def latest_evaluations(model: RewardModel) -> list[Evaluation]:

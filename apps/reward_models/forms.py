@@ -52,7 +52,9 @@ class EvaluationForm(forms.Form):
     file = forms.FileField(
         label=_("A file of the benchmark"),
         required=False,
-        help_text=_("JSON lines, a JSON array or Parquet; without one, the published dataset is read from the hub."),
+        help_text=_(
+            "JSON lines, a JSON array, CSV or Parquet; without one, the published dataset is read from the hub."
+        ),
     )
     dataset = forms.RegexField(DATASET_NAME, label=_("Or a dataset in its format"), required=False, max_length=193)
     split = forms.RegexField(r"^\w[\w.-]{0,60}$", label=_("Its split"), required=False)

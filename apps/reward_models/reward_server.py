@@ -68,14 +68,18 @@ class Said:
     tokens: list[int]
 
 
-def ask(*, model: "RewardModel", inputs: Sequence[Input], count: bool = False) -> Said:
-    """Return the raw rewards of inputs; raise InputError for one that the model cannot read, else an AppError."""
+def ask(*, model: "RewardModel", inputs: Sequence[Input], count: bool = False, whole: bool = False) -> Said:
+    """Return the raw rewards of inputs; raise InputError for one that the model cannot read, else an AppError.
+
+    With `whole`, an input that is longer than the model reads is one of these, and is not cut.
+    """
     if not inputs:
         return Said([], [], [])
     body = {
         "model": {"folder": model.folder, "files": model.files},
         "inputs": [to_wire(item) for item in inputs],
         "count": count,
+        "whole": whole,
     }
     with _turn():
         status, said, headers = _send("POST", "/score", orjson.dumps(body), settings.REWARD_SECONDS)

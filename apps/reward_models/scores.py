@@ -13,7 +13,7 @@ from apps.reward_models.models import RewardModel
 from apps.reward_models.reward_server import ask
 from apps.signals.models import Signal
 from apps.signals.services import shaper_named
-from worker.core.dialect_bodies import Asked
+from worker.core.dialect_bodies import MAX_REFERENCES, Asked, References
 from worker.core.reward_inputs import Input, InputError, Pair
 from worker.core.shaping import Needs, Shaper, Statistics
 
@@ -26,7 +26,7 @@ class Scored:
     """The rewards of a request as they were asked for, as the model gave them, and how sure it is of these (`stds`).
 
     `statistics` is what the shape was made with: frozen statistics of the version, or how many references each input
-    was compared with.
+    was compared with, and their rewards, which make the same shape again.
     """
 
     rewards: list[float]
@@ -46,34 +46,42 @@ class Scored:
 
 
 def score(
-    *, model: RewardModel, asked: Asked, shaping: str = "none", references: Sequence[Sequence[str]] | None = None
+    *,
+    model: RewardModel,
+    asked: Asked,
+    shaping: str = "none",
+    references: Sequence[References] | None = None,
+    most: int = MAX_REFERENCES,
 ) -> Scored:
     """Return the rewards of what was asked; raise InvalidInput that names the input, or Conflict.
 
-    `references` are responses to each input's own prompt, scored with it; where there are none, those of the project
-    that this version has scored serve.
+    `references` are responses to each input's own prompt, scored with it, or rewards of such; where there are none,
+    the `most` oldest responses of the project that this version has scored serve.
     """
     shaper = shaper_named(shaping)
-    given = references or [()] * len(asked.inputs)
-    if shaper.needs is not Needs.REFERENCES:
-        given = [()] * len(asked.inputs)
+    given = list(references or [])
+    if shaper.needs is not Needs.REFERENCES or not given:
+        given = [References()] * len(asked.inputs)
     statistics = _statistics(model) if shaper.needs is Needs.STATISTICS else None
-    known = _known(model, asked, given) if shaper.needs is Needs.REFERENCES else [[] for _ in asked.inputs]
-    extra = [Pair(_prompt(item), text) for item, texts in zip(asked.inputs, given, strict=True) for text in texts]
+    known = _known(model, asked, given, most) if shaper.needs is Needs.REFERENCES else [[] for _ in asked.inputs]
+    extra = [Pair(_prompt(item), text) for item, each in zip(asked.inputs, given, strict=True) for text in each.texts]
     try:
-        said = ask(model=model, inputs=[*asked.inputs, *extra], count=asked.counts_tokens)
+        said = ask(model=model, inputs=[*asked.inputs, *extra], count=asked.counts_tokens, whole=asked.whole)
     except InputError as error:
         place = asked.places[error.place] if error.place < len(asked.places) else ""
         raise InvalidInput(error.detail, [FieldError(place, error.detail)]) from error
     raw, of_references = said.rewards[: len(asked.inputs)], iter(said.rewards[len(asked.inputs) :])
-    against = [[next(of_references) for _ in texts] or stored for texts, stored in zip(given, known, strict=True)]
+    against = [
+        [next(of_references) for _ in each.texts] or list(each.rewards) or stored
+        for each, stored in zip(given, known, strict=True)
+    ]
     try:
         rewards = [shaper.shape(value, statistics, others) for value, others in zip(raw, against, strict=True)]
     except ValueError as error:
         raise Conflict(str(error)) from error
     made_with = model.scorer.statistics if statistics else None
     if shaper.needs is Needs.REFERENCES:
-        made_with = {"references": [len(others) for others in against]}
+        made_with = {"references": [len(others) for others in against], "reference_rewards": against}
     return Scored(rewards, raw, said.stds[: len(raw)], said.tokens[: len(raw)], shaper, made_with)
 
 
@@ -90,11 +98,14 @@ def _statistics(model: RewardModel) -> Statistics:
     return Statistics.from_dict(frozen)
 
 
-def _known(model: RewardModel, asked: Asked, given: Sequence[Sequence[str]]) -> list[list[float]]:
-    """Return the rewards of the project's other responses to each prompt (one query); raise InvalidInput for none."""
+def _known(model: RewardModel, asked: Asked, given: Sequence[References], most: int) -> list[list[float]]:
+    """Return the rewards of the project's oldest other responses to each prompt; raise InvalidInput for none.
+
+    One query. Oldest first, so that what is scored later displaces none of them.
+    """
     hashes = [
-        json_hash(conversation) if conversation and not texts else None
-        for conversation, texts in zip(asked.conversations, given, strict=True)
+        json_hash(conversation) if conversation and each == References() else None
+        for conversation, each in zip(asked.conversations, given, strict=True)
     ]
     scored: dict[str, dict[str, float]] = defaultdict(dict)
     signals = Signal.objects.filter(
@@ -102,15 +113,15 @@ def _known(model: RewardModel, asked: Asked, given: Sequence[Sequence[str]]) -> 
         response__prompt__project=model.project_id,
         response__prompt__content_hash__in={each for each in hashes if each},
     )
-    for prompt, response, value in signals.values_list(
+    for prompt, response, value in signals.order_by("response").values_list(
         "response__prompt__content_hash", "response__content_hash", "value"
     ):
         scored[prompt][response] = value
     rewards, errors = [], []
-    for item, key, texts, place in zip(asked.inputs, hashes, given, asked.places, strict=True):
+    for item, key, each, place in zip(asked.inputs, hashes, given, asked.places, strict=True):
         own = json_hash(item.response) if isinstance(item, Pair) else ""
-        rewards.append([value for response, value in scored.get(key or "", {}).items() if response != own])
-        if not rewards[-1] and not texts:
+        rewards.append([value for response, value in scored.get(key or "", {}).items() if response != own][:most])
+        if not rewards[-1] and each == References():
             errors.append(FieldError(place, _no_reference(item)))
     if errors:
         raise InvalidInput(_("Some responses have no reference to be compared with."), errors)

@@ -174,7 +174,7 @@ class NewEvaluationSerializer(StrictSerializer):
 
 
 class BenchmarkFileSerializer(StrictSerializer):
-    """A benchmark's file: JSON lines, a JSON array or Parquet, plain or gzipped."""
+    """A benchmark's file: JSON lines, a JSON array, CSV or Parquet, plain or gzipped."""
 
     benchmark = serializers.ChoiceField(choices=Evaluation.Benchmark.choices)
     file = serializers.FileField(allow_empty_file=True)

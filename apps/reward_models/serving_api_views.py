@@ -58,10 +58,12 @@ class RewardModelScore(APIView):
         """Score responses to conversations. Nothing is stored, so a token that reads may ask."""
         model = get_owned(request.user, RewardModel.objects.select_related("scorer"), id, *SEES_RESULTS)
         try:
-            asked, shaping, references, wants_uncertainty = read_items(request.data)
+            wanted = read_items(request.data)
         except DialectError as error:
             raise invalid_body(error) from error
-        scored = scores.score(model=model, asked=asked, shaping=shaping, references=references)
+        scored = scores.score(
+            model=model, asked=wanted.asked, shaping=wanted.shaping, references=wanted.references, most=wanted.most
+        )
         body: dict[str, Any] = {
             "rewards": scored.rewards,
             "model": str(model.pk),
@@ -69,7 +71,7 @@ class RewardModelScore(APIView):
             "raw": scored.raw,
             "statistics": scored.statistics,
         }
-        if wants_uncertainty:
+        if wanted.uncertainty:
             body |= {"std": scored.stds, "intervals": scored.intervals}
         return Response(body, headers={MODEL_HEADER: str(model.pk)})
 

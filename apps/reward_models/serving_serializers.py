@@ -54,6 +54,12 @@ class ScoreItemSerializer(serializers.Serializer[Any]):
         max_length=16,
         help_text="For the shaping par: responses to the same conversation. Without, those that the project has.",
     )
+    reference_rewards = serializers.ListField(
+        child=serializers.FloatField(),
+        required=False,
+        max_length=16,
+        help_text="Instead of references, their rewards: as a reply gave them in `statistics`.",
+    )
 
 
 class ScoreRequestSerializer(serializers.Serializer[Any]):
@@ -61,6 +67,9 @@ class ScoreRequestSerializer(serializers.Serializer[Any]):
 
     items = ScoreItemSerializer(many=True, help_text=f"At most {MAX_INPUTS}.")
     shaping = serializers.ChoiceField(choices=list(SHAPERS), default="none")
+    reference_count = serializers.IntegerField(
+        default=16, min_value=1, max_value=16, help_text="How many of the project's responses serve as references."
+    )
     uncertainty = serializers.BooleanField(default=False, help_text="Adds `std` and `intervals`.")
 
 
@@ -73,7 +82,8 @@ class ScoresSerializer(serializers.Serializer[Any]):
     raw = serializers.ListField(child=serializers.FloatField(), help_text="What the model gave, before any shaping.")
     statistics = ObjectField(
         allow_null=True,
-        help_text="What the shape was made with: frozen statistics of the version, or how many references each had.",
+        help_text="What the shape was made with: frozen statistics of the version, or how many references each had and "
+        "their rewards.",
     )
     std = serializers.ListField(
         child=serializers.FloatField(allow_null=True),
@@ -108,6 +118,9 @@ class ActivationSerializer(serializers.Serializer[Any]):
 
     model = serializers.CharField(required=False, help_text="Not used: the address names the model.")
     use_activation = serializers.BooleanField(required=False, help_text="True asks for the sigmoid of the reward.")
+    truncate_prompt_tokens = serializers.IntegerField(
+        required=False, min_value=-1, max_value=-1, help_text="-1 is the model's own length; another is refused."
+    )
 
 
 class ClassifySerializer(ActivationSerializer):
@@ -150,6 +163,7 @@ class PredictSerializer(serializers.Serializer[Any]):
 
     inputs = PairsField(help_text="A text, or a pair of prompt and response; several in lists of their own.")
     raw_scores = serializers.BooleanField(required=False, help_text="False asks for the sigmoid of the reward.")
+    truncate = serializers.BooleanField(required=False, help_text="False refuses a text longer than the model reads.")
 
 
 class VerifySerializer(serializers.Serializer[Any]):

@@ -75,8 +75,9 @@ def _groups(card: dict[str, Any]) -> list[tuple[str | Promise, list[dict[str, An
 def _rows_with_intervals(card: dict[str, Any] | None) -> list[dict[str, Any]]:
     if card is None:
         return []
-    tables = [*card["groups"].values(), card["annotators"]["each"]]
-    return [row for rows in tables for row in rows if row["interval"]]
+    people = card["annotators"]
+    tables = [*card["groups"].values(), people["each"], [people.get("others")]]
+    return [row for rows in tables for row in rows if row and row["interval"]]
 
 
 def _domain(name: str) -> str | Promise:

@@ -117,6 +117,37 @@ def test_nemo_gym():
     assert answered("verify", unfinished, 0.5)[0][0].response == ""
 
 
+def test_nemo_gym_reads_what_an_agent_did():
+    given = [
+        CHAT[0],
+        {"type": "reasoning", "summary": []},
+        {"type": "function_call", "name": "look_up", "arguments": '{"q": "tides"}', "call_id": "1"},
+        {"type": "web_search_call", "id": "2"},
+        {"type": "function_call_output", "call_id": "1", "output": "The moon."},
+    ]
+    refusal = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "I cannot."}]}
+    called = {"type": "function_call", "name": "stop", "arguments": "{}"}
+    body = {"responses_create_params": {"input": given}, "response": {"output": [called, refusal]}}
+    (read,), _ = answered("verify", body, 0.5)
+    asked = (
+        'User: Why?\n\nAssistant: [tool call] look_up({"q": "tides"})\n\nAssistant: [web_search_call]\n\n'
+        "User: [tool result] The moon."
+    )
+    assert read == Pair(asked, "I cannot.")
+    for item, pointer in ((7, ""), ({"type": 7}, "/type"), ({"type": "function_call"}, "/name")):
+        with pytest.raises(DialectError) as refused:
+            DIALECTS["verify"]({**body, "responses_create_params": {"input": [item]}})
+        assert refused.value.pointer == f"/responses_create_params/input/0{pointer}"
+
+
+def test_a_text_that_is_to_be_read_whole_is_marked():
+    for body in ({"inputs": "a"}, {"inputs": "a", "truncate": True}, {"inputs": "a", "truncate": None}):
+        assert not DIALECTS["predict"](body).whole
+    assert DIALECTS["predict"]({"inputs": "a", "truncate": False}).whole
+    assert DIALECTS["rerank"]({"query": "a", "texts": ["b"], "truncate": False}).whole
+    assert DIALECTS["classify"]({"input": "a", "truncate_prompt_tokens": -1, "activation": False}).inputs == [Text("a")]
+
+
 @pytest.mark.parametrize(
     ("dialect", "body", "pointer"),
     [
@@ -145,6 +176,15 @@ def test_nemo_gym():
         ("predict", {}, "/inputs"),
         ("predict", {"inputs": ["a", "b", "c"]}, "/inputs"),
         ("predict", {"inputs": [["a", "b", "c"]]}, "/inputs/0"),
+        ("predict", {"inputs": "a", "raw_scores": "no"}, "/raw_scores"),
+        ("predict", {"inputs": "a", "truncate": 0}, "/truncate"),
+        ("predict", {"inputs": "a", "truncation_direction": "Left"}, "/truncation_direction"),
+        ("rerank", {"query": "a", "texts": ["b"], "return_text": "yes"}, "/return_text"),
+        ("classify", {"input": "a", "use_activation": "true"}, "/use_activation"),
+        ("pooling", {"input": "a", "use_activation": 1}, "/use_activation"),
+        ("score", {"queries": "a", "documents": "b", "activation": True, "softmax": 1}, "/softmax"),
+        ("classify", {"input": "a", "truncate_prompt_tokens": 8}, "/truncate_prompt_tokens"),
+        ("score", {"queries": "a", "documents": "b", "truncate_prompt_tokens": 8}, "/truncate_prompt_tokens"),
         ("verify", {}, "/responses_create_params"),
         ("verify", {"responses_create_params": {"input": "a"}, "response": {}}, "/response/output"),
         ("verify", {"responses_create_params": {}, "response": {"output": []}}, "/responses_create_params/input"),
@@ -166,6 +206,14 @@ def test_a_wrong_body_is_refused_at_its_place(dialect, body, pointer):
         ({"messages": [CHAT[0]], "response": "x", "colour": 1}, "/items/0/colour"),
         ({"messages": [CHAT[0]], "response": "x", "references": []}, "/items/0/references"),
         ({"messages": [CHAT[0]], "response": "x", "references": ["y"] * 17}, "/items/0/references"),
+        ({"messages": [CHAT[0]], "response": "x", "reference_rewards": []}, "/items/0/reference_rewards"),
+        ({"messages": [CHAT[0]], "response": "x", "reference_rewards": [True]}, "/items/0/reference_rewards"),
+        ({"messages": [CHAT[0]], "response": "x", "reference_rewards": [float("nan")]}, "/items/0/reference_rewards"),
+        ({"messages": [CHAT[0]], "response": "x", "reference_rewards": [1e31]}, "/items/0/reference_rewards"),
+        (
+            {"messages": [CHAT[0]], "response": "x", "reference_rewards": [1], "references": ["y"]},
+            "/items/0/reference_rewards",
+        ),
     ],
 )
 def test_a_wrong_item_of_ours_is_refused_at_its_place(item, pointer):

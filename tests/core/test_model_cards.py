@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+import yaml
+
 from worker.core.metrics import evaluate_pairs
 from worker.core.training.model_card import held_out_figures, model_card
 from worker.core.training.recipe import Recipe
@@ -57,3 +60,47 @@ def test_a_card_says_that_a_search_chose_the_recipe_on_the_same_prompts() -> Non
     chosen_on = {"search": "7", "trials": 9, "prompts": 12, "same_recipe": False}
     (figures,) = held_out_figures("s", judged() | {"chosen_on": chosen_on})
     assert figures.name.endswith("on 12 of which a search chose the recipe out of 9")
+
+
+SNAPSHOT = {
+    "figures": {
+        "comparisons": 1200,
+        "labels": 3100,
+        "imported_labels": 100,
+        "annotators": 2,
+        "labels_per_comparison": {"1": 7, "3": 1000},
+    },
+    "protocol": {"settings": {"annotators": 3, "max_annotators": 5, "spread_limit": 2}},
+    "comparisons": {"train": 960, "validation": 240},
+}
+
+
+def test_a_card_says_where_the_model_comes_from() -> None:
+    card = model_card(manifest(), data=SNAPSHOT)
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert (front["base_model"], front["base_model_relation"]) == ("sentence-transformers/all-MiniLM-L6-v2", "finetune")
+    assert (front["license"], front["datasets"]) == ("other", ["tiebreak-snapshot-" + "s" * 16])
+    for words in (
+        "3,100 labels by 2 people on 1,200 comparisons; 100 labels were imported",
+        "train 960, validation 240",
+        "asks for 3 people, and for up to 5",
+        "Labels come from 2 people",
+        "7 comparisons have one label",
+        "Nothing was measured on held-out prompts.",
+    ):
+        assert words in card, words
+
+
+@pytest.mark.parametrize(
+    ("backbone", "named"), [("Qwen/Qwen3-0.6B", True), ("/models/mine", False), ("../a/b", False), ("./a", False)]
+)
+def test_a_folder_of_this_machine_is_no_base_model(backbone: str, named: bool) -> None:
+    recipe = {**Recipe().to_dict(), "backbone": backbone}
+    front = yaml.safe_load(model_card(manifest(recipe=recipe)).split("---\n")[1])
+    assert front.get("base_model") == (backbone if named else None)
+    assert "People and their labels" not in model_card(manifest(recipe=recipe), data={"schema": 1})
+
+
+def test_a_card_of_the_default_export_warns_of_loaders_that_would_draw_a_head_at_random() -> None:
+    assert "no `AutoModelForSequenceClassification`" in model_card(manifest())
+    assert "is no `Auto" not in model_card(manifest(loader="transformers"))

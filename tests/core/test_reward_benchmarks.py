@@ -87,7 +87,7 @@ def test_ties_of_reward_bench_2_by_hand() -> None:
     assert ties["score"] == pytest.approx(0.3 * 0.5 + 0.3 * 0.5 + 0.2 * 0.5 + 0.2 * 0.0 + 0.01 * margin)
 
 
-def test_ties_without_any_spread_and_without_references() -> None:
+def test_ties_without_any_spread() -> None:
     same = scored(
         "reward-bench-2", [choice("Ties", 2, 1, id="tied:1"), choice("Ties", 1, 1, id="ref:1")], [[1, 1, 0], [1, 0]]
     )
@@ -96,8 +96,19 @@ def test_ties_without_any_spread_and_without_references() -> None:
         "reward-bench-2", [choice("Ties", 2, 1, id="tied:1"), choice("Ties", 1, 1, id="ref:1")], [[1] * 3, [1] * 2]
     )
     assert nothing["overall"] == 0.0  # 0 over 0 counts 0
-    alone = scored("reward-bench-2", [choice("Ties", 2, 1, id="tied:1")], [[2, 2, 1]])
-    assert alone["overall"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([("tied:1", 2), ("ref:1", 1), ("tied:1", 2)], "Row 3: tied:1 of Ties is row 1 already."),
+        ([("tied:1", 2), ("ref:1", 1), ("tied:2", 2)], "Row 3: tied:2 of Ties is scored together with ref:2, which is"),
+        ([("ref:7", 1)], "Row 1: ref:7 of Ties is scored together with tied:7, which is missing."),
+    ],
+)
+def test_ties_come_in_twos(rows: list[tuple[str, int]], sentence: str) -> None:
+    with pytest.raises(BenchmarkError, match=re.escape(sentence)):
+        BENCHMARKS["reward-bench-2"].read(enumerate([choice("Ties", good, id=name) for name, good in rows], start=1))
 
 
 # --- RM-Bench ---
@@ -165,7 +176,9 @@ def test_judgebench_votes_in_both_orders() -> None:
             "prompt: Message 1",
         ),
         ("reward-bench", plain("a\x00"), "Row 1: subset must be a name"),
-        ("reward-bench-2", choice("a" * 101), "Row 1: subset must be a name"),
+        ("reward-bench", plain("a" * 101), "Row 1: subset must be a name"),
+        ("reward-bench-2", choice("Maths"), "Row 1: subset must be one of Factuality, Precise IF, Math, Safety, Focus"),
+        ("reward-bench-2", choice("Math", 2), "Row 1: chosen must have one text in a row of Math, not 2."),
         ("reward-bench-2", choice("Math", chosen="x"), "chosen must be a list of texts"),
         ("reward-bench-2", choice("Math", rejected=["x"] * 65), "rejected has 65 texts"),
         ("reward-bench-2", choice("Ties"), "ref:N or tied:N, not '7'"),
@@ -183,7 +196,7 @@ def test_a_row_of_something_else_is_named(name: str, row: Any, sentence: str) ->
 
 def test_a_file_of_nothing_but_subsets_is_refused() -> None:
     with pytest.raises(BenchmarkError, match="more than 100 subsets"):
-        BENCHMARKS["reward-bench-2"].read((number, choice(f"subset {number}")) for number in range(101))
+        BENCHMARKS["reward-bench"].read((number, plain(f"subset {number}")) for number in range(101))
 
 
 def test_a_file_without_rows_is_refused() -> None:

@@ -80,9 +80,22 @@ def test_a_model_is_held_to_each_persons_own_votes_also_where_nobody_agreed() ->
     card = scorecard(pairs, rewards(1, -1, -1))
     assert card is not None
     assert (card["n"], card["accuracy"]) == (2, 1.0)
-    people = {row["annotator"]: (row["n"], row["accuracy"]) for row in card["annotators"]["each"]}
-    assert people == {"ann": (3, pytest.approx(2 / 3)), "bob": (2, 0.5)}  # cem saw a tie, which has no better side
     assert (card["annotators"]["people"], card["annotators"]["all"]["n"]) == (2, 5)
+    assert card["annotators"]["all"]["accuracy"] == pytest.approx(3 / 5)  # ann 2 of 3, bob 1 of 2
+
+
+def test_people_with_fewer_than_ten_answers_are_told_together() -> None:
+    pairs = [
+        pair(number, votes=(("ann", 1), ("bob" if number < 9 else "cem", -1), ("dora", 0))) for number in range(10)
+    ]
+    card = scorecard(pairs, rewards(*[1] * 10))
+    assert card is not None
+    (ann,), others = card["annotators"]["each"], card["annotators"]["others"]
+    assert (ann["annotator"], ann["n"], ann["accuracy"]) == ("ann", 10, 1.0)
+    assert (others["people"], others["n"], others["accuracy"]) == (2, 10, 0.0)  # dora saw ties, which have no side
+    named = scorecard([*pairs[:9], pair(9, votes=(("bob", -1), ("ann", 1)))], rewards(*[1] * 10))
+    assert named is not None
+    assert (len(named["annotators"]["each"]), named["annotators"]["others"]) == (2, None)
 
 
 def test_the_ceiling_holds_people_to_the_others_by_hand() -> None:

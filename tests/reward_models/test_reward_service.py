@@ -127,6 +127,10 @@ def test_sentence_transformers_and_every_dialect_say_the_same(api, make_model, m
         return reply.json()
 
     first, every = pytest.approx(rewards[0], abs=1e-5), pytest.approx(rewards, abs=1e-5)
+
+    def every_of(count):
+        return pytest.approx(rewards[:count], abs=1e-5)
+
     together = [prompt + response for prompt, response in PAIRS]
     assert said("get_reward", {"query": together, "prompts": prompts})["rewards"] == every
     assert said("get_reward", {"query": []})["rewards"] == []
@@ -139,6 +143,11 @@ def test_sentence_transformers_and_every_dialect_say_the_same(api, make_model, m
     best = said("v2/rerank", {"query": prompts[0], "documents": list(responses)})["results"]
     assert [row["relevance_score"] for row in best] == sorted((row["relevance_score"] for row in best), reverse=True)
     assert [row[0]["score"] for row in said("predict", {"inputs": PAIRS})] == every
+    assert [row[0]["score"] for row in said("predict", {"inputs": PAIRS[:2], "truncate": False})] == every_of(2)
+    for long in (PAIRS[3], [LONG]):  # prompt and response of more tokens than the model reads, or a text that is
+        reply = api.post("rm/tides/predict", {"inputs": [PAIRS[0], long], "truncate": False})
+        assert pointers(reply) == ["/inputs/1"]
+        assert "tokens, and the model reads 48." in problem(reply, 422)["detail"]
     assert said(f"{model.pk}/verify", rollout)["reward"] == first
     assert (
         said(f"{model.pk}/v1/score/", {"queries": prompts[0], "documents": responses[0]})["data"][0]["score"] == first
@@ -197,13 +206,23 @@ def test_shaped_rewards_come_with_the_frozen_statistics_they_were_made_with(api,
     known = score(api, model, items(PAIRS[:1], shaping="par")).json()
     expected = (sigmoid(raw[0] - 1) + sigmoid(raw[0] - 3)) / 2
     assert known["rewards"] == pytest.approx([expected], abs=1e-5)
-    assert known["statistics"] == {"references": [2]}
+    assert known["statistics"] == {"references": [2], "reference_rewards": [[1.0, 3.0]]}
+    later = ResponseFactory(prompt=prompt, text="three")
+    Signal.objects.create(scorer=model.scorer, response=later, value=-5.0, input_hash="x")
+    moved = score(api, model, items(PAIRS[:1], shaping="par")).json()
+    assert moved["statistics"]["reference_rewards"] == [[1.0, 3.0, -5.0]]
+    first_two = score(api, model, items(PAIRS[:1], shaping="par", reference_count=2)).json()
+    again = items(PAIRS[:1], shaping="par")
+    again["items"][0]["reference_rewards"] = known["statistics"]["reference_rewards"][0]
+    for frozen in (first_two, score(api, model, again).json()):
+        assert (frozen["rewards"], frozen["statistics"]) == (known["rewards"], known["statistics"])
     body = items([(PAIRS[0][0], PAIRS[1][1]), (PAIRS[0][0], PAIRS[0][1])], shaping="PAR")
     body["items"][0]["references"] = [PAIRS[0][1]]
     body["items"][1]["references"] = [PAIRS[1][1], PAIRS[0][1]]
     given = score(api, model, body).json()
-    assert given["statistics"] == {"references": [1, 2]}
+    assert given["statistics"]["references"] == [1, 2]
     first, second = given["raw"]
+    assert given["statistics"]["reference_rewards"] == [pytest.approx([second]), pytest.approx([first, second])]
     assert given["rewards"] == pytest.approx([sigmoid(first - second), (sigmoid(second - first) + 0.5) / 2], abs=1e-5)
     assert pointers(score(api, model, items(PAIRS[:2], shaping="par"))) == ["/items/1/messages"]
     assert pointers(api.post("rm/tides/classify?shaping=par", {"input": "x"})) == ["/input"]
@@ -214,6 +233,8 @@ def test_shaped_rewards_come_with_the_frozen_statistics_they_were_made_with(api,
     [
         (items(shaping="square"), "/shaping"),
         (items(shaping=None), "/shaping"),
+        (items(reference_count=17), "/reference_count"),
+        (items(reference_count=True), "/reference_count"),
         ({}, "/items"),
         ({**items(), "colour": 1}, "/colour"),
         ([], ""),
@@ -452,4 +473,5 @@ def test_one_folder_is_served_by_itself_in_the_same_dialects(model_folders, tmp_
         assert [row["score"] for row in said["data"]] == pytest.approx(expected.tolist(), abs=1e-5)
         assert said["model"] == client.get("/v1/models").json()["data"][0]["id"] == "tides-1"
         assert client.post("/score", json={}).status_code == 422
+        assert client.post("/predict", json={"inputs": LONG, "truncate": False}).status_code == 422
         assert client.get("/health").json()["status"] == "ok"

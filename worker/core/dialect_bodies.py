@@ -20,6 +20,8 @@ from worker.core.reward_inputs import (
 from worker.core.shaping import sigmoid
 
 MAX_REFERENCES = 16
+MAX_REWARD = 1e30
+"""Far beyond what a model gives, and within what float32 holds."""
 Messages = list[dict[str, str]]
 
 
@@ -53,6 +55,8 @@ class Asked:
     places: list[str]
     conversations: list[Messages | None]
     counts_tokens: bool = False
+    whole: bool = False
+    """An input that is longer than the model reads is refused, not cut."""
 
 
 @dataclass
@@ -107,20 +111,41 @@ class Inputs:
         except ValueError as error:
             raise DialectError(place, str(error)) from error
 
-    def asked(self, reply: Callable[[Rewarded], Any], *, counts_tokens: bool = False) -> Asked:
+    def asked(self, reply: Callable[[Rewarded], Any], *, counts_tokens: bool = False, whole: bool = False) -> Asked:
         """Return what was read, with the way to its reply."""
-        return Asked(self.inputs, reply, self.places, self.conversations, counts_tokens)
+        return Asked(self.inputs, reply, self.places, self.conversations, counts_tokens, whole)
 
 
-def read_items(body: Any) -> tuple[Asked, str, list[list[str]], bool]:
-    """Read our own request, `{"items": [{"messages", "response", "references"}], "shaping", "uncertainty"}`.
+@dataclass(frozen=True)
+class References:
+    """What an input is compared with: responses to its prompt that are to be scored, or rewards of such; or neither."""
 
-    Return the inputs, the name of the shaping, the references of each item, and whether to say how sure the model is.
-    Raises DialectError.
+    texts: Sequence[str] = ()
+    rewards: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """Our own request: what is scored, how it is shaped and with what, and whether to say how sure the model is.
+
+    `most` is how many references the project's own responses give at most.
+    """
+
+    asked: Asked
+    shaping: str
+    references: list[References]
+    most: int
+    uncertainty: bool
+
+
+def read_items(body: Any) -> Request:
+    """Read `{"items": [{"messages", "response", "references"}], "shaping", "reference_count", "uncertainty"}`.
+
+    Instead of `references` an item may have `reference_rewards`. Raises DialectError.
     """
     if not isinstance(body, Mapping):
         raise DialectError("", "Expected an object.")
-    _refuse_unknown(body, {"items", "shaping", "uncertainty"}, "")
+    _refuse_unknown(body, {"items", "shaping", "reference_count", "uncertainty"}, "")
     items, shaping = body.get("items"), body.get("shaping", "none")
     if not isinstance(items, list):
         raise DialectError("/items", "Expected a list.")
@@ -129,26 +154,43 @@ def read_items(body: Any) -> tuple[Asked, str, list[list[str]], bool]:
         raise DialectError("/uncertainty", "Expected true or false.")
     if not isinstance(shaping, str):
         raise DialectError("/shaping", "Expected text.")
+    most = body.get("reference_count", MAX_REFERENCES)
+    if type(most) is not int or not 0 < most <= MAX_REFERENCES:
+        raise DialectError("/reference_count", f"Expected a whole number from 1 to {MAX_REFERENCES}.")
     read, references = Inputs(), []
     for number, item in enumerate(items):
         place = f"/items/{number}"
         if not isinstance(item, Mapping):
             raise DialectError(place, "Expected an object.")
-        _refuse_unknown(item, {"messages", "response", "references"}, place)
+        _refuse_unknown(item, {"messages", "response", "references", "reference_rewards"}, place)
         response = text_of(item, "response", place)
         read.answer(read_messages(item.get("messages"), f"{place}/messages"), response, f"{place}/messages")
-        references.append(_references(item, read, place) if "references" in item else [])
-    return read.asked(lambda said: said), shaping, references, uncertainty
+        references.append(_references(item, read, place))
+    return Request(read.asked(lambda said: said), shaping, references, most, uncertainty)
 
 
-def _references(item: Mapping[str, Any], read: Inputs, place: str) -> list[str]:
+def _references(item: Mapping[str, Any], read: Inputs, place: str) -> References:
+    if "reference_rewards" in item:
+        if "references" in item:
+            raise DialectError(f"{place}/reference_rewards", "Send references or their rewards, not both.")
+        return References(rewards=_rewards(item["reference_rewards"], f"{place}/reference_rewards"))
+    if "references" not in item:
+        return References()
     texts = texts_of(item, "references", place)
     if not 0 < len(texts) <= MAX_REFERENCES:
         raise DialectError(f"{place}/references", f"Expected 1 to {MAX_REFERENCES} responses.")
     if max(map(len, texts)) > MAX_TEXT_CHARS:
         raise DialectError(f"{place}/references", f"A text has at most {MAX_TEXT_CHARS} characters.")
     read.reserve(texts, f"{place}/references")
-    return [encodable(text) for text in texts]
+    return References(texts=[encodable(text) for text in texts])
+
+
+def _rewards(value: Any, place: str) -> list[float]:
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_REFERENCES:
+        raise DialectError(place, f"Expected 1 to {MAX_REFERENCES} numbers.")
+    if not all(type(number) in (int, float) and abs(number) <= MAX_REWARD for number in value):
+        raise DialectError(place, f"Expected numbers of at most {MAX_REWARD:g} either way.")
+    return [float(number) for number in value]
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: set[str], place: str) -> None:
@@ -170,12 +212,47 @@ def read_messages(value: Any, place: str) -> Messages:
     return turns
 
 
+def read_rollout(value: Any, place: str) -> Messages:
+    """Return the turns of an input of OpenAI's Responses API, tool calls and their results as text.
+
+    A call is a turn of the assistant, `[tool call] name(arguments)`; a result, or a message of a tool, a turn of the
+    user, `[tool result] output`. Reasoning is left out; what else is no message is a turn of the assistant with its
+    type, `[web_search_call]`. Raises DialectError.
+    """
+    if not isinstance(value, list) or not value:
+        raise DialectError(place, "Expected a list of messages.")
+    messages = []
+    for number, item in enumerate(value):
+        where = f"{place}/{number}"
+        if not isinstance(item, Mapping):
+            raise DialectError(where, "Expected an object.")
+        kind = item.get("type", "message")
+        if not isinstance(kind, str):
+            raise DialectError(f"{where}/type", "Expected text.")
+        if kind == "function_call":
+            said = f"[tool call] {text_of(item, 'name', where)}({text_of(item, 'arguments', where)})"
+            messages.append({"role": "assistant", "content": said})
+        elif kind == "function_call_output":
+            messages.append(_tool_result(item.get("output"), f"{where}/output"))
+        elif item.get("role") == "tool":
+            messages.append(_tool_result(item.get("content"), f"{where}/content"))
+        elif kind == "message":
+            messages += read_messages([item], where)
+        elif kind != "reasoning":
+            messages.append({"role": "assistant", "content": f"[{kind[:60]}]"})
+    return messages
+
+
+def _tool_result(value: Any, place: str) -> dict[str, str]:
+    return {"role": "user", "content": f"[tool result] {content_text(value, place)}"}
+
+
 def content_text(value: Any, place: str) -> str:
-    """Return a text, or the parts of one joined. Raises DialectError."""
+    """Return a text, or the parts of one joined; a refusal is what it says. Raises DialectError."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        texts = [part.get("text") for part in value if isinstance(part, Mapping)]
+        texts = [part.get("text", part.get("refusal")) for part in value if isinstance(part, Mapping)]
         if len(texts) == len(value) and all(isinstance(text, str) for text in texts):
             return "".join(map(str, texts))
     raise DialectError(place, "Expected text, or a list of parts that are text.")
@@ -183,7 +260,15 @@ def content_text(value: Any, place: str) -> str:
 
 def activated_by(body: Mapping[str, Any]) -> bool:
     """Say whether the sigmoid is wanted; `activation` and `softmax` are older names that clients still send."""
-    return any(body.get(name) is True for name in ("use_activation", "activation", "softmax"))
+    return True in {flag_of(body, name) for name in ("use_activation", "activation", "softmax")}
+
+
+def flag_of(body: Mapping[str, Any], name: str) -> bool | None:
+    """Return a field that is true, false or null; None where it is not there. Raises DialectError."""
+    value = body.get(name)
+    if value is None or isinstance(value, bool):
+        return value
+    raise DialectError(f"/{name}", "Expected true or false.")
 
 
 def activated_value(reward: float, activated: bool) -> float:

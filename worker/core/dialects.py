@@ -22,7 +22,8 @@ from worker.core.dialect_bodies import (
     content_text,
     documents_of,
     encoding_of,
-    read_messages,
+    flag_of,
+    read_rollout,
     text_of,
     texts_of,
 )
@@ -95,6 +96,7 @@ def score(body: Mapping[str, Any]) -> Asked:
     names = next((pair for pair in known if all(name in body for name in pair)), None)
     if names is None:
         raise DialectError("", 'Expected "queries" and "documents", or "text_1" and "text_2".')
+    _refuse_other_cuts(body)
     queries, documents = (documents_of(body, name) for name in names)
     if len(queries) == 1:
         queries *= len(documents)
@@ -115,6 +117,7 @@ def rerank(body: Mapping[str, Any]) -> Asked:
     """Read a `query` with `documents` (vLLM, Jina, Cohere), or with `texts` (TEI); the best comes first."""
     if "texts" in body:
         return _tei_rerank(body)
+    _refuse_other_cuts(body)
     query, documents = text_of(body, "query"), documents_of(body, "documents")
     top = body.get("top_n")
     if top is not None and (type(top) is not int or top < 0):
@@ -149,7 +152,7 @@ def predict(body: Mapping[str, Any]) -> Asked:
     """
     inputs = body.get("inputs")
     alone = isinstance(inputs, str) or (isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], str))
-    activated = body.get("raw_scores") is False
+    activated, whole = flag_of(body, "raw_scores") is False, _tei_whole(body)
     if not isinstance(inputs, str | list):
         raise DialectError("/inputs", "Expected a text or a list.")
     read = Inputs()
@@ -169,12 +172,20 @@ def predict(body: Mapping[str, Any]) -> Asked:
         rows = [[{"score": activated_value(reward, activated), "label": LABEL}] for reward in said.rewards]
         return rows[0] if alone else rows
 
-    return read.asked(reply)
+    return read.asked(reply, whole=whole)
+
+
+def _tei_whole(body: Mapping[str, Any]) -> bool:
+    """Say whether a text that is too long is to be refused. Raises DialectError."""
+    if str(body.get("truncation_direction") or "right").lower() != "right":
+        raise DialectError("/truncation_direction", "Texts are cut by the rule of training: leave it out.")
+    return flag_of(body, "truncate") is False
 
 
 def _tei_rerank(body: Mapping[str, Any]) -> Asked:
     query, texts = text_of(body, "query"), texts_of(body, "texts")
-    activated, with_text = body.get("raw_scores") is False, body.get("return_text") is True
+    activated, with_text = flag_of(body, "raw_scores") is False, flag_of(body, "return_text") is True
+    whole = _tei_whole(body)
     read = Inputs()
     for number, text in enumerate(texts):
         read.pair(query, text, f"/texts/{number}")
@@ -186,7 +197,7 @@ def _tei_rerank(body: Mapping[str, Any]) -> Asked:
             for index in best_first(said.rewards)
         ]
 
-    return read.asked(reply)
+    return read.asked(reply, whole=whole)
 
 
 # --- NeMo Gym ---
@@ -201,7 +212,7 @@ def verify(body: Mapping[str, Any]) -> Asked:
         raise DialectError("/response/output", "Expected a list.")
     place = "/responses_create_params/input"
     given = asked_for.get("input")
-    turns = [{"role": "user", "content": given}] if isinstance(given, str) else read_messages(given, place)
+    turns = [{"role": "user", "content": given}] if isinstance(given, str) else read_rollout(given, place)
     instructions = asked_for.get("instructions")
     if isinstance(instructions, str) and instructions:
         turns = [{"role": "system", "content": instructions}, *turns]
@@ -253,6 +264,7 @@ def _vllm_inputs(body: Mapping[str, Any]) -> Inputs:
         raise DialectError("/add_generation_prompt", "A response is scored, not asked for: leave it out.")
     if body.get("chat_template") is not None:
         raise DialectError("/chat_template", "The model has a template of its own and is scored with no other.")
+    _refuse_other_cuts(body)
     read = Inputs()
     if "messages" in body:
         given = body["messages"]
@@ -271,6 +283,14 @@ def _vllm_inputs(body: Mapping[str, Any]) -> Inputs:
     else:
         raise DialectError("/input", "Expected a text, a list of texts, or token ids; or messages.")
     return read
+
+
+def _refuse_other_cuts(body: Mapping[str, Any]) -> None:
+    """Raise DialectError for another length than the model's own; -1 is vLLM's name for that."""
+    if body.get("truncate_prompt_tokens") not in (None, -1):
+        raise DialectError(
+            "/truncate_prompt_tokens", "Texts are cut to what the model was trained on: leave it out, or send -1."
+        )
 
 
 def _text_or_ids(value: Any, place: str) -> Input:

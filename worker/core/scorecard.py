@@ -30,6 +30,8 @@ from worker.core.noise_ceiling import noise_ceiling
 LENGTH_RATIOS = (1.25, 2.0, 4.0)
 """Where one bucket of lengths ends: the longer response so many times as long as the other."""
 MAX_DOMAINS, MAX_ANNOTATORS = 30, 50
+LEAST_ANSWERS = 10
+"""A person with fewer is told together with the others: of two answers, 0 % and 100 % are luck."""
 MAX_FLIPS = 200
 MARGIN_BINS = 16
 NO_DOMAIN, OTHER_DOMAINS = "", "…"
@@ -224,7 +226,10 @@ def _labels(values: Sequence[str], most: int, others: str = "") -> tuple[list[st
 
 
 def _annotators(pairs: Sequence[HeldOutPair], rewards: Rewards, seed: int) -> dict[str, Any]:
-    """Return the model's accuracy against each person's own decisive votes, those with most votes first."""
+    """Return the model's accuracy against each person's own decisive votes, those with most votes first.
+
+    `others` are those with fewer than LEAST_ANSWERS, and beyond the first MAX_ANNOTATORS, together; None without any.
+    """
     rows = [
         (at, annotator, preference)
         for at, pair in enumerate(pairs)
@@ -232,22 +237,26 @@ def _annotators(pairs: Sequence[HeldOutPair], rewards: Rewards, seed: int) -> di
         if preference
     ]
     if not rows:
-        return {"people": 0, "all": None, "each": []}
+        return {"people": 0, "all": None, "each": [], "others": None}
     at = np.array([row[0] for row in rows])
     hits = pair_hits(rewards[0][at], rewards[1][at], [row[2] for row in rows])
     prompt = prompt_numbers([pair.prompt_key for pair in pairs])[at]
     prompts = int(prompt.max()) + 1
-    people = [row[1] for row in rows]
-    shown, person = _labels(people, MAX_ANNOTATORS)
+    counted = Counter(row[1] for row in rows)
+    ordered = sorted(counted, key=lambda name: (-counted[name], name))
+    shown = [name for name in ordered if counted[name] >= LEAST_ANSWERS][:MAX_ANNOTATORS]
+    number = {name: place for place, name in enumerate(shown)}
+    person = np.array([number.get(row[1], len(shown)) for row in rows], dtype=np.int64)
     parts = [
         sums_by_prompt(hits, prompt, prompts=prompts),
-        sums_by_prompt(hits, prompt, person, len(shown), prompts=prompts),
+        sums_by_prompt(hits, prompt, person, len(shown) + 1, prompts=prompts),
     ]
-    (everybody,), each = _figures(parts, seed)
+    (everybody,), (*each, together) = _figures(parts, seed)
     return {
-        "people": len(set(people)),
+        "people": len(counted),
         "all": everybody,
         "each": [{"annotator": name, **row} for name, row in zip(shown, each, strict=True)],
+        "others": {"people": len(counted) - len(shown), **together} if together["n"] else None,
     }
 
 

@@ -1,7 +1,7 @@
 """Score what a reward service is asked about: pairs, templated texts and token ids, with one resident model."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core.backbone import Features
+from worker.core.backbone import Features, tokenise
 from worker.core.chat_markup import split_text
 from worker.core.features import FeatureCache
 from worker.core.reward_inputs import Ids, Input, InputError, Pair, Text
 from worker.core.scoring import Scorer
 
 KEPT_VECTORS = 50_000
+_NO_LIMIT = 1 << 30
 
 Row = dict[str, NDArray[np.int32]]
 
@@ -60,16 +61,25 @@ class ServedFeatures(FeatureCache):
             self._memory.popitem(last=False)
 
 
-def measure(scorer: Scorer, inputs: Sequence[Input], cache: FeatureCache, *, count: bool) -> list[Measured]:
+def measure(
+    scorer: Scorer, inputs: Sequence[Input], cache: FeatureCache, *, count: bool, whole: Collection[int] = ()
+) -> list[Measured]:
     """Return what the model says of inputs, in their order. Raises InputError.
+
+    Those whose numbers are in `whole` are refused, not cut, where the model reads fewer tokens than they have.
 
     A pair becomes tokens as in training. A text does as the standard loaders would have it: for a decoder it is
     tokenised as it stands; for an encoder it is read back into prompt and response where it shows them, and else is one
     segment. Both are cut to the recipe's `max_tokens` like pairs.
     """
     resolved = [_resolved(scorer, item) for item in inputs]
+    for place in whole:
+        _refuse_longer(scorer, resolved[place], place)
+    limit = scorer.recipe.max_tokens
     pairs = {place: item for place, item in enumerate(resolved) if isinstance(item, Pair)}
-    rows = {place: _row(scorer, item, place) for place, item in enumerate(resolved) if not isinstance(item, Pair)}
+    rows = {
+        place: _row(scorer, item, place, limit) for place, item in enumerate(resolved) if not isinstance(item, Pair)
+    }
     rewards = np.empty(len(inputs), dtype=np.float32)
     stds = np.full(len(inputs), np.nan)
     if pairs:
@@ -98,9 +108,20 @@ def _resolved(scorer: Scorer, item: Input) -> Input:
     return item
 
 
-def _row(scorer: Scorer, item: Text | Ids, place: int) -> Row:
+def _refuse_longer(scorer: Scorer, item: Input, place: int) -> None:
+    """Raise InputError for an input that would be cut."""
+    backbone, limit = scorer.backbone, scorer.recipe.max_tokens
+    if isinstance(item, Pair):
+        (row,) = tokenise(backbone.tokenizer, [(item.prompt, item.response)], backbone.pooling, _NO_LIMIT)
+    else:
+        row = _row(scorer, item, place, _NO_LIMIT)
+    if (tokens := len(row["input_ids"])) > limit:
+        raise InputError(place, f"It has {tokens} tokens, and the model reads {limit}.")
+
+
+def _row(scorer: Scorer, item: Text | Ids, place: int, limit: int) -> Row:
     """Return the model inputs of a text or of token ids, with no special token that is not in them for a decoder."""
-    tokenizer, limit = scorer.backbone.tokenizer, scorer.recipe.max_tokens
+    tokenizer = scorer.backbone.tokenizer
     decoder = scorer.recipe.pooling == "last"
     if isinstance(item, Ids):
         if max(item.ids) >= len(tokenizer):

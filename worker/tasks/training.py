@@ -56,7 +56,7 @@ def _train(held: Held) -> None:
             versions=started_from(run),
             against=current,
         )
-    write_card(folder=made, result=judged)
+    write_card(folder=made, result=judged, data=run.snapshot.manifest)
     register_version(
         run=run,
         claim=held.claim,

@@ -47,10 +47,13 @@ class Benchmark:
     score: Callable[[Sequence[Item], Scores], dict[str, Any]]
     sections: tuple[str, ...]
     """Those of the published average, in its order."""
+    check: Callable[[Sequence[tuple[int, Item]]], None] = lambda numbered: None
+    """What rows must be to each other: gets (row number, item) of all, raises BenchmarkError."""
 
     def read(self, rows: Iterable[tuple[int, object]]) -> list[Item]:
         """Turn (row number, object) into items. Raises BenchmarkError naming the row."""
         items: list[Item] = []
+        numbers: list[int] = []
         for number, row in rows:
             if not isinstance(row, Mapping):
                 raise BenchmarkError(f"Row {number}: {_reason(row)}")
@@ -60,10 +63,12 @@ class Benchmark:
             if len(item.section) > MAX_SECTION_NAME or not item.section.isprintable():
                 raise BenchmarkError(f"Row {number}: subset must be a name of at most {MAX_SECTION_NAME} characters.")
             items.append(item)
+            numbers.append(number)
         if not items:
             raise BenchmarkError("The file has no rows.")
         if len({item.section for item in items}) > MAX_SECTIONS:
             raise BenchmarkError(f"The file has more than {MAX_SECTIONS} subsets.")
+        self.check(list(zip(numbers, items, strict=True)))
         return items
 
     def figures(self, items: Sequence[Item], scores: Scores) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The README.md of a saved reward model, with the metadata of the Hugging Face hub (`model-index`)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from worker.core.metrics import FEW_PROMPTS
+from worker.core.training.card_data import NO_CLASSIFIER, limits_section, origin, people_section
 
 LOAD_WITH_SENTENCE_TRANSFORMERS = """\
 from sentence_transformers import SentenceTransformer
@@ -57,10 +58,17 @@ class Figures:
     note: str = ""
 
 
-def model_card(manifest: dict[str, Any], figures: Sequence[Figures] = (), plots: Sequence[str] = ()) -> str:
+def model_card(
+    manifest: dict[str, Any],
+    figures: Sequence[Figures] = (),
+    plots: Sequence[str] = (),
+    *,
+    data: Mapping[str, Any] | None = None,
+) -> str:
     """Return the card: how to load the model, what it was trained on and how well it does.
 
-    Without `figures`, those that training measured are in it. `plots` are files beside it, of the kinds of PLOTTED.
+    Without `figures`, those that training measured are in it. `plots` are files beside it, of the kinds of PLOTTED;
+    `data` is the manifest of the snapshot.
     """
     recipe = manifest["recipe"]
     if manifest["loader"] == "sentence-transformers":
@@ -84,14 +92,14 @@ single turn is written as it is.
 
 ```python
 {usage}```
-
+{NO_CLASSIFIER if manifest["loader"] == "sentence-transformers" else ""}
 ## Metrics on held-out prompts
 
 {_metrics_table(validation)}
 
 "Longer wins" is the accuracy of choosing the longer response. A model that has learned little but length is
 close to it, and weak among the pairs where the shorter response won.
-{_other_figures(figures)}{_plots(plots)}
+{_other_figures(figures)}{_plots(plots)}{people_section(data)}{limits_section(manifest, data)}
 ## Training
 
 - recipe `{manifest["recipe_hash"]}`
@@ -162,6 +170,7 @@ def _metadata(manifest: dict[str, Any], figures: Sequence[Figures]) -> str:
         "library_name": manifest["loader"],
         "pipeline_tag": "text-classification",
         "tags": ["reward-model", "tiebreak"],
+        **origin(manifest),
     }
     results = [
         {
