@@ -88,7 +88,7 @@ def _measure(held: Held) -> None:
     margins, unseen = _margins(project, found)
     everywhere = np.all([_held_out(rule, rule_set, pairs) for rule in rules], axis=0)
     score = fractions[1] - fractions[0]
-    of_set = set_figures(votes, weights, score, pairs, everywhere, known.all(axis=1), margins, unseen)
+    of_set = set_figures(votes, weights, score, pairs, everywhere, np.asarray(known.all(axis=1)), margins, unseen)
     of_set["unreadable"] = sum(counts[Verdict.Value.UNREADABLE] for counts in said.values())
     of_set["numbers"] = [rule.number for rule in rules]
     sides = expected_sides(votes, known, weights, of_rules)
