@@ -44,7 +44,10 @@ class RuleExtractionList(ListView):
 
     @extend_schema(request=NewRuleExtractionSerializer, responses={202: AcceptedSerializer})
     def post(self, request: SignedInRequest, slug: str) -> Response:
-        """Look for rules; the job's result is `{"rule_set": id}`. While one looks, that one is the reply."""
+        """Look for rules; the job's result is `{"rule_set": id}`. The same asked twice is one job.
+
+        409 while a search with other settings is not finished.
+        """
         project = get_project(request.user, slug, *SEES_RESULTS)
         body = NewRuleExtractionSerializer(data=request.data)
         body.is_valid(raise_exception=True)

@@ -64,7 +64,7 @@ def minable_labels(project: Project) -> int:
 def start_mining(
     *, project: Project, options: dict[str, Any], seed: int = 0, created_by: User | None = None
 ) -> RuleExtraction:
-    """Start the miner on the project's labels; while an extraction is unfinished in the project, return that one."""
+    """Start the miner on the project's labels; asked for twice it is one run."""
     labels = minable_labels(project)
     if labels < MIN_LABELS:
         raise Conflict(
@@ -86,9 +86,14 @@ def start_extraction(
     created_by: User | None,
     kind: str = "rule_extraction",
 ) -> RuleExtraction:
-    """Make an extraction with its job, or return the unfinished one of the project."""
+    """Make an extraction with its job, or return the unfinished one of the project that was asked for the same.
+
+    Raises Conflict while one with other settings is unfinished.
+    """
     job = enqueue(kind=kind, project=project, inputs={}, created_by=created_by, key="rule-extraction")
     if (unfinished := RuleExtraction.objects.filter(job=job).first()) is not None:
+        if (unfinished.origin, unfinished.options, unfinished.seed) != (origin, options, seed):
+            raise Conflict(_("Another search for rules is not finished in this project: wait for it, or cancel it."))
         return unfinished
     return RuleExtraction.objects.create(
         project=project, origin=origin, options=options, seed=seed, job=job, created_by=created_by

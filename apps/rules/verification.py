@@ -42,7 +42,15 @@ def start_verification(*, rule_set: RuleSet, endpoint: str, created_by: User, re
         bound = bind_verifier(rule_set=rule_set, endpoint=endpoint, actor=created_by)
         if not read_rules(bound):
             raise Conflict(_("This rule set has no rule that a language model reads."))
-        return check_responses(rule_set=bound, created_by=created_by, repetitions=repetitions)
+        job = check_responses(rule_set=bound, created_by=created_by, repetitions=repetitions)
+        if job.inputs["repetitions"] != repetitions:
+            raise Conflict(
+                _(
+                    "A check with another number of repetitions (%(repetitions)s) is not finished: wait for it, or cancel it."
+                )
+                % job.inputs
+            )
+        return job
 
 
 @transaction.atomic

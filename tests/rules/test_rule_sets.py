@@ -112,6 +112,9 @@ def test_mining_twice_is_one_run_and_needs_labels(project, manager):
     label_pairs(project, 40)
     first = start_mining(project=project, options={"miner": "programmatic"})
     assert start_mining(project=project, options={"miner": "programmatic"}) == first
+    for other in ({"seed": 1}, {"options": {"miner": "x"}}):
+        with pytest.raises(Conflict, match="Another search for rules is not finished"):
+            start_mining(project=project, **{"options": {"miner": "programmatic"}, **other})
     assert RuleExtraction.objects.count() == Job.objects.count() == 1
 
 
