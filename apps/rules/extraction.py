@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import CharField, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import CharField, F, FloatField, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import MD5, Abs, Cast, Concat
 from django.db.models.lookups import GreaterThan, LessThan
 from django.utils.translation import gettext as _
@@ -214,10 +214,12 @@ def merged_entries(inputs: Sequence[dict[str, Any]], merged: Sequence[Merged]) -
 
 
 def store_merge(*, merge: ExtractionMerge, merged: Sequence[Merged] | None, error: str) -> None:
-    """Store what became of a group."""
+    """Store what became of a group, and how many of it no rule of the merge stands for."""
     merge.rules = None if merged is None else merged_entries(merge.inputs, merged)
+    covered = {place for rule in merged or () for place in rule.sources}
+    merge.left_out = 0 if merged is None else len(merge.inputs) - len(covered)
     merge.error = error
-    merge.save(update_fields=["rules", "error"])
+    merge.save(update_fields=["rules", "error", "left_out"])
 
 
 @transaction.atomic
@@ -256,6 +258,7 @@ def counts_of(extraction: RuleExtraction) -> dict[str, int]:
         counts["failed"] += bool(error)
         counts["read_from_the_other"] += bool(read_from and read_from != wanted)
     counts["merges"] = extraction.merges.exclude(rules__isnull=True).count()
+    counts["left_out_of_merges"] = extraction.merges.aggregate(total=Sum("left_out"))["total"] or 0
     counts["failed_merges"] = extraction.merges.exclude(error="").count()
     return counts
 

@@ -88,6 +88,7 @@ class RuleSetSerializer(serializers.Serializer[RuleSet]):
     created_at = serializers.DateTimeField()
     activated_at = serializers.DateTimeField(allow_null=True)
     measured_at = serializers.DateTimeField(allow_null=True)
+    stale = serializers.BooleanField(help_text="Whether its figures are from before its last change.")
 
 
 class RuleSetDetailSerializer(RuleSetSerializer):

@@ -136,12 +136,17 @@ def edit_rule(*, rule: Rule, actor: User, changes: dict[str, Any]) -> Rule:
     """Change a rule and return it; in a set that was ever active, change its copy in a draft made from that set.
 
     `changes` may hold `text` (of a rule that a language model reads), `parameters` (of a measured one), `weight`,
-    `state`, and `merged_into`, the number of another rule of the set that takes its sources and stands for both.
+    `state`, and `merged_into`, the number of another rule of the set that takes its sources and stands for both. The
+    figures of the set are marked as from before the change. Raises InvalidInput for no change, and for a statement that
+    another rule of the set makes, which would count twice.
     """
+    if not changes:
+        raise InvalidInput(_("Name what to change of the rule."), [FieldError("", _("There is nothing to change."))])
     Project.objects.select_for_update(no_key=True).get(pk=rule.rule_set.project_id)
     rule = Rule.objects.select_related("rule_set__project").get(pk=rule.pk)
     draft = draft_of(rule_set=rule.rule_set, actor=actor)
     changed = Rule.objects.select_related("rule_set__project").get(rule_set=draft, number=rule.number)
+    before = changed.statement_hash, changed.state
     if "text" in changes:
         _reword(changed, changes["text"])
     if "parameters" in changes:
@@ -152,7 +157,11 @@ def edit_rule(*, rule: Rule, actor: User, changes: dict[str, Any]) -> Rule:
         changed.state, changed.merged_into = changes["state"], None
     if changes.get("merged_into") is not None:
         _merge(changed, changes["merged_into"])
+    if changed.statement_hash != before[0] or (before[1] == Rule.State.REJECTED and "state" in changes):
+        _refuse_twin(changed, "text" if "text" in changes else "parameters" if "parameters" in changes else "state")
     changed.save()
+    draft.changed_at = timezone.now()
+    draft.save(update_fields=["changed_at"])
     record(
         project=draft.project, actor=actor, verb="edited a rule", rule_set=draft.version, rule=changed.number, **changes
     )
@@ -415,6 +424,16 @@ def _remeasure(rule: Rule, parameters: dict[str, Any]) -> None:
     if measured.statement_hash != rule.statement_hash:
         _forget_figures(rule)
     rule.parameters, rule.text, rule.statement_hash = measured.parameters, measured.text, measured.statement_hash
+
+
+def _refuse_twin(rule: Rule, name: str) -> None:
+    """Refuse a change of this field after which two rules that count say the same."""
+    if rule.state == Rule.State.REJECTED:
+        return
+    same = rule.rule_set.rules.filter(statement_hash=rule.statement_hash).exclude(state=Rule.State.REJECTED)
+    if (twin := same.exclude(pk=rule.pk).first()) is not None:
+        detail = _("Rule %(number)s of this set says the same.") % {"number": twin.number}
+        raise InvalidInput(detail, [FieldError(f"/{name}", detail)])
 
 
 def _forget_figures(rule: Rule) -> None:

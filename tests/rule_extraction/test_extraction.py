@@ -145,6 +145,7 @@ def test_many_candidates_merge_in_levels_and_a_merge_that_fails_loses_none(serve
                 return Said("I would rather not.")
             half = len(texts) // 2
             parts = list(range(1, half + 1)), list(range(half + 1, len(texts) + 1))
+            parts[1].pop()  # the last of each group is named by no rule
             rules = [{"text": f"The first of {texts[part[0] - 1]}", "from": part} for part in parts]
             return Said(json.dumps({"rules": rules}))
         return Said(f"Question {user.split('Question ')[1].split('?')[0]}?")
@@ -157,6 +158,7 @@ def test_many_candidates_merge_in_levels_and_a_merge_that_fails_loses_none(serve
     ]
     assert sizes == [(0, 50, False), (0, 50, False), (0, 44, True), (1, 48, False)]
     assert extraction.counts["failed_merges"] == 1
+    assert extraction.counts["left_out_of_merges"] == 3
     assert extraction.rule_set.rules.count() == 2
     sources = {pk for rule in extraction.rule_set.rules.all() for pk in rule.sources["comparisons"]}
     assert len(sources) == 12

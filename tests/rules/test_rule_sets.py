@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import IntegrityError
+from django.utils import timezone
 
 from apps.accounts.services import create_token
 from apps.core.errors import Conflict, InvalidInput
@@ -54,6 +55,36 @@ def test_a_set_that_was_active_never_changes(draft, manager):
     draft.refresh_from_db()
     assert draft.state == "retired"
     assert list(RuleSet.objects.filter(state="active")) == [changed.rule_set]
+
+
+@pytest.mark.parametrize(
+    ("number", "changes"), [(1, {"weight": 2.0}), (2, {"state": "rejected"}), (3, {"merged_into": 2})]
+)
+def test_figures_from_before_a_change_are_marked(draft, manager, number, changes):
+    RuleSet.objects.update(figures={"pairs": 9}, measured_at=timezone.now(), changed_at=None)
+    assert not RuleSet.objects.get().stale
+    activate(rule_set=draft, actor=manager)
+    edited = edit_rule(rule=rule(draft, number), actor=manager, changes=changes).rule_set
+    edited.refresh_from_db()
+    assert (edited.version, edited.figures, edited.stale) == (2, {"pairs": 9}, True)
+    assert not RuleSet.objects.get(version=1).stale
+
+
+def test_nothing_to_change_makes_no_draft(draft, manager):
+    activate(rule_set=draft, actor=manager)
+    with pytest.raises(InvalidInput, match="what to change"):
+        edit_rule(rule=rule(draft, 1), actor=manager, changes={})
+    assert RuleSet.objects.count() == 1
+
+
+def test_two_rules_that_count_never_say_the_same(draft, manager):
+    with pytest.raises(InvalidInput, match="Rule 2 of this set says the same"):
+        edit_rule(rule=rule(draft, 3), actor=manager, changes={"text": "is  KIND."})
+    edit_rule(rule=rule(draft, 2), actor=manager, changes={"state": "rejected"})
+    edit_rule(rule=rule(draft, 3), actor=manager, changes={"text": "Is kind."})
+    with pytest.raises(InvalidInput) as refused:
+        edit_rule(rule=rule(draft, 2), actor=manager, changes={"state": "kept"})
+    assert refused.value.errors[0].pointer == "/state"
 
 
 def test_merging_keeps_the_sources_of_both(draft, manager):
