@@ -83,6 +83,8 @@ def start_reading(
         model = get_endpoint(created_by, endpoint)
     except NotFound as error:
         raise InvalidInput(error.detail, [FieldError("/endpoint", error.detail)]) from error
+    if selection.disagreements and not Scorer.objects.filter(project=project, orders_queue=True).exists():
+        raise Conflict(_("No reward model orders the queue of this project, so none can disagree with people."))
     if not chosen(project, selection, seed).exists():
         raise Conflict(_("No comparison with an agreed preference fits the selection."))
     options = {"endpoint": model.pk, "model": model.model, "prompts": VERSION, **vars(selection)}

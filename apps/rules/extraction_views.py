@@ -98,8 +98,11 @@ def verify(request: PageRequest, slug: str, version: int) -> HttpResponse:
     if rule_set is None:
         raise NotFound(_("There is no such version of the rules."))
     try:
-        endpoint = request.POST.get("endpoint", "")
-        job = start_verification(rule_set=rule_set, endpoint=endpoint, created_by=membership.user)
+        endpoint, asked = request.POST.get("endpoint", ""), request.POST.get("repetitions", "1")
+        repetitions = int(asked) if is_id(asked) else 0
+        job = start_verification(
+            rule_set=rule_set, endpoint=endpoint, created_by=membership.user, repetitions=repetitions
+        )
         return redirect("job", slug, job.pk)
     except AppError as refused:
         messages.error(request, refused.detail)

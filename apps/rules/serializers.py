@@ -9,6 +9,8 @@ from apps.core.serializers import ObjectField, StrictSerializer, TextField
 from apps.jobs.serializers import JobSerializer
 from apps.rules.extraction import MAX_COMPARISONS
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet
+from apps.rules.spoken import OBJECTIONS_SHOWN, objections_to
+from apps.rules.verification import MAX_REPETITIONS
 from worker.core.rule_prompts import SOURCES
 from worker.core.rules.rewards import MAX_WEIGHT
 
@@ -55,10 +57,32 @@ class RuleSerializer(serializers.Serializer[Any]):
         return {"value": rule.agreement, "interval": interval}
 
 
+class RuleObjectionSerializer(serializers.Serializer[Any]):
+    """What an annotator says against a rule."""
+
+    comparison = serializers.CharField(source="assignment.comparison_id")
+    note = serializers.CharField(allow_blank=True)
+    created_at = serializers.DateTimeField()
+
+
+class RuleObjectionsSerializer(serializers.Serializer[Any]):
+    """How often annotators called a statement wrong, in whatever version, with the newest of what they say."""
+
+    count = serializers.IntegerField()
+    newest = RuleObjectionSerializer(many=True, help_text=f"At most {OBJECTIONS_SHOWN}.")
+
+
 class RuleDetailSerializer(RuleSerializer):
     """One rule with what was measured of it."""
 
     figures = ObjectField(help_text="By domain, over time, overlap with the others, examples: docs/rules.md.")
+    objections = serializers.SerializerMethodField()
+
+    @extend_schema_field(RuleObjectionsSerializer)
+    def get_objections(self, rule: Rule) -> Any:
+        """Return what annotators say against the rule (two queries)."""
+        rows = objections_to(rule).select_related("assignment")
+        return RuleObjectionsSerializer({"count": rows.count(), "newest": rows[:OBJECTIONS_SHOWN]}).data
 
 
 class RuleChangesSerializer(StrictSerializer):
@@ -183,5 +207,5 @@ class NewVerificationSerializer(StrictSerializer):
 
     endpoint = TextField(max_length=20, help_text="Id of a model endpoint of yours.")
     repetitions = serializers.IntegerField(
-        required=False, default=1, min_value=1, max_value=5, help_text="How often each question is asked."
+        required=False, default=1, min_value=1, max_value=MAX_REPETITIONS, help_text="How often each question is asked."
     )

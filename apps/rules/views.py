@@ -23,10 +23,9 @@ from apps.prompts.models import Comparison
 from apps.rules import services
 from apps.rules.forms import RuleForm
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleObjection, RuleSet
-from apps.rules.spoken import MAX_NOTE, object_to_rule, rules_that_spoke
+from apps.rules.spoken import MAX_NOTE, OBJECTIONS_SHOWN, object_to_rule, objections_to, rules_that_spoke
 
 SHOWN = 10
-OBJECTIONS_SHOWN = 50
 
 
 @signed_in
@@ -202,7 +201,6 @@ def _evidence(membership: Membership, shown: Rule, form: RuleForm) -> dict[str, 
     ids = [*figures.get("examples", []), *figures.get("counterexamples", [])]
     found = Comparison.objects.filter(project=membership.project, pk__in=ids).select_related("prompt")
     comparisons = {row.pk: row for row in found.defer("reference", "metadata")}
-    objections = RuleObjection.objects.filter(rule__statement_hash=shown.statement_hash)
     return {
         "membership": membership,
         "rule": shown,
@@ -217,9 +215,9 @@ def _evidence(membership: Membership, shown: Rule, form: RuleForm) -> dict[str, 
             for period in figures.get("periods", [])
         ],
         "retire": [_(RETIRE[name]) for name in figures.get("retire", []) if name in RETIRE],
-        "objections": objections.filter(rule__rule_set__project=membership.project)
-        .select_related("assignment__annotator", "assignment__comparison")
-        .order_by("-id")[:OBJECTIONS_SHOWN],
+        "objections": objections_to(shown).select_related("assignment__annotator", "assignment__comparison")[
+            :OBJECTIONS_SHOWN
+        ],
     }
 
 

@@ -9,6 +9,7 @@ from apps.labeling.services import submit_annotation
 from apps.projects.models import Project
 from apps.rules.models import RuleObjection, RuleSet
 from apps.rules.services import ProposedRule, activate, create_rule_set
+from tests.api.conftest import Api
 from tests.factories import ComparisonFactory, ResponseFactory, answer
 from tests.pages.conftest import PromptFactory
 from tests.rules.labeled import bound
@@ -161,6 +162,8 @@ def test_an_objection_reaches_the_manager(as_user, annotator, manager, project, 
     shown = as_user(manager).get(f"{PATH}1/1/").content.decode()
     assert "The &lt;source&gt; is made up." in shown
     assert "anna" in shown
+    told = Api(manager).get(f"rules/{RuleObjection.objects.get().rule_id}/").json()["objections"]
+    assert (told["count"], told["newest"][0]["note"]) == (1, "The <source> is made up.")
     assert "does not say anything" in client.post(path, {"rule": "3"}, follow=True).content.decode()
     assert "at most 1000" in client.post(path, {"rule": "1", "note": "x" * 1001}, follow=True).content.decode()
     assert client.post(path, {"rule": "x"}).status_code == 404

@@ -203,6 +203,8 @@ def test_the_door_refuses_what_does_not_fit(endpoint, project, manager, annotato
     wrong = {"endpoint": str(endpoint.pk), "comparisons": 0, "strength": 4, "source": "dreams", "reward_offset": 2}
     assert pointers(api.post(path, wrong)) == ["/comparisons", "/reward_offset", "/source", "/strength"]
     problem(api.post(path, {"endpoint": str(endpoint.pk), "domain": "law"}), 409)
+    no_model = problem(api.post(path, {"endpoint": str(endpoint.pk), "disagreements": True}), 409)
+    assert "No reward model orders the queue" in no_model["detail"]
     endpoint.owner = annotator
     endpoint.save()
     assert pointers(api.post(path, {"endpoint": str(endpoint.pk)})) == ["/endpoint"], "somebody else's model"

@@ -63,7 +63,11 @@ def test_a_run_is_started_watched_and_read_step_by_step(client, server, manager,
 
     assert "Check all responses" in client.get(f"/projects/tides/rules/{extraction.rule_set.version}/").content.decode()
     server.answer = lambda body: Said('{"verdict": "yes"}')
-    checked = client.post(f"/projects/tides/rules/{extraction.rule_set.version}/verify/", {"endpoint": endpoint.pk})
+    verify = f"/projects/tides/rules/{extraction.rule_set.version}/verify/"
+    refused = client.post(verify, {"endpoint": endpoint.pk, "repetitions": "9"}, follow=True)
+    assert "a number from 1 to 5" in refused.content.decode()
+    checked = client.post(verify, {"endpoint": endpoint.pk, "repetitions": "2"})
+    assert Job.objects.get(kind="verification").inputs["repetitions"] == 2
     verify_responses(Job.objects.get(kind="verification").pk)
     assert "verdicts" in client.get(checked.headers["Location"]).content.decode()
 
