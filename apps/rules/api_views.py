@@ -16,9 +16,11 @@ from apps.projects.access import SEES_RESULTS, Role, get_owned, get_project, is_
 from apps.rules import services
 from apps.rules.downloads import verdict_lines
 from apps.rules.extraction import Selection, start_reading
-from apps.rules.models import Rule, RuleExtraction, RuleSet
+from apps.rules.models import ExtractionItem, ExtractionMerge, Rule, RuleExtraction, RuleSet
 from apps.rules.serializers import (
     ActivationSerializer,
+    ExtractionItemSerializer,
+    ExtractionMergeSerializer,
     NewRuleExtractionSerializer,
     NewVerificationSerializer,
     RuleChangesSerializer,
@@ -62,6 +64,28 @@ class RuleExtractionList(ListView):
                 project=project, endpoint=endpoint, selection=selection, seed=seed, created_by=request.user
             )
         return accepted(job=made.job, created=made)
+
+
+class RuleExtractionItems(ListView):
+    """What a language model made of each comparison of an extraction, for managers and researchers."""
+
+    serializer_class = ExtractionItemSerializer
+
+    def get_queryset(self) -> QuerySet[ExtractionItem]:
+        """Return the comparisons of the extraction."""
+        extraction = get_owned(self.request.user, _extractions(), self.kwargs["id"], *SEES_RESULTS)
+        return extraction.items.select_related("comparison").defer("comparison__reference", "comparison__metadata")
+
+
+class RuleExtractionMerges(ListView):
+    """How the candidates of an extraction were merged, for managers and researchers."""
+
+    serializer_class = ExtractionMergeSerializer
+
+    def get_queryset(self) -> QuerySet[ExtractionMerge]:
+        """Return the merges of the extraction."""
+        extraction = get_owned(self.request.user, _extractions(), self.kwargs["id"], *SEES_RESULTS)
+        return extraction.merges.all()
 
 
 class RuleSetList(ListView):
@@ -161,6 +185,10 @@ class RuleDetail(APIView):
         body.is_valid(raise_exception=True)
         changed = services.edit_rule(rule=rule, actor=request.user, changes=body.validated_data)
         return Response(RuleDetailSerializer(changed).data)
+
+
+def _extractions() -> QuerySet[RuleExtraction]:
+    return RuleExtraction.objects.defer("labels")
 
 
 def _rule(request: SignedInRequest, rule_id: str, *roles: Role) -> Rule:

@@ -29,6 +29,7 @@ from worker.core.rule_prompts import (
     VERSION,
     Choice,
     Merged,
+    interpret,
 )
 from worker.core.rules.rewards import OFFSET, WEIGHT
 from worker.core.sides import is_swapped
@@ -140,7 +141,8 @@ def choices(items: QuerySet[ExtractionItem], *, size: int = 100) -> Iterator[tup
     """Yield items with their pair as the model sees it, in their order, a few at a time (three queries each).
 
     Justifications are those of the annotations that the consensus kept. A pair whose justifications number the
-    responses in words of their own stays in canonical order.
+    responses in words of their own stays in canonical order. `asked` of the item is what it takes to see the pair so
+    again, for whoever stores it.
     """
     last = 0
     rows = items.select_related("comparison__prompt", "comparison__response_1", "comparison__response_2")
@@ -161,7 +163,24 @@ def choices(items: QuerySet[ExtractionItem], *, size: int = 100) -> Iterator[tup
                 consensus.preference,
                 tuple(said[pk] for pk in consensus.kept if said.get(pk)),
             )
-            yield item, choice.shown(swapped=item.swapped and choice.may_be_swapped)
+            swapped = item.swapped and choice.may_be_swapped
+            shown = choice.shown(swapped=swapped)
+            item.asked = {
+                "swapped": swapped, "preference": shown.preference, "reasons": list(shown.justifications)
+            }  # fmt: skip
+            yield item, shown
+
+
+def asked_of(item: ExtractionItem) -> str:
+    """Return what the model was asked about a comparison, word for word; empty before it was."""
+    if item.asked is None:
+        return ""
+    pair = item.comparison
+    texts = [pair.response_1.text, pair.response_2.text]
+    first, second = reversed(texts) if item.asked["swapped"] else texts
+    reasons = tuple(item.asked["reasons"])
+    choice = Choice(prompt_text(pair.prompt.messages), first, second, item.asked["preference"], reasons)
+    return "\n\n".join(text for _role, text in interpret(choice, max_tokens=1).messages)
 
 
 def explanation(item: ExtractionItem, source: str) -> tuple[str, str]:

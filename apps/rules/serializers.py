@@ -189,6 +189,50 @@ class NewRuleExtractionSerializer(StrictSerializer):
         return attrs
 
 
+class AskedSerializer(serializers.Serializer[Any]):
+    """How a model was shown a pair: which side was its response 1, whom people prefer, and why."""
+
+    swapped = serializers.BooleanField(help_text="Whether it saw response 2 first, under the label 1.")
+    preference = serializers.IntegerField(help_text="As it was told, −3 to 3: negative for the one that it saw as 1.")
+    reasons = serializers.ListField(child=serializers.CharField(), help_text="What annotators wrote, as it was shown.")
+
+
+class ExtractionItemSerializer(serializers.Serializer[Any]):
+    """One comparison of an extraction, and what the model made of it."""
+
+    id = serializers.CharField()
+    number = serializers.IntegerField(help_text="Its place in the selection.")
+    comparison = serializers.CharField(source="comparison_id")
+    external_id = serializers.CharField(source="comparison.external_id")
+    asked = AskedSerializer(allow_null=True, help_text="Null before it was asked.")
+    reasoning = serializers.CharField(allow_blank=True)
+    answer = serializers.CharField(allow_blank=True)
+    read_from = serializers.CharField(allow_blank=True, help_text="What candidates were read from.")
+    candidates = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    error = serializers.CharField(allow_blank=True)
+    attempts = serializers.IntegerField(help_text="Calls that were made for it.")
+
+
+class MergedEntrySerializer(serializers.Serializer[Any]):
+    """A sentence with the comparisons it comes from, and the candidates it stands for."""
+
+    text = serializers.CharField()
+    comparisons = serializers.ListField(child=serializers.IntegerField())
+    candidates = serializers.ListField(child=serializers.CharField())
+
+
+class ExtractionMergeSerializer(serializers.Serializer[Any]):
+    """One merge: what went in, and what came out."""
+
+    id = serializers.CharField()
+    level = serializers.IntegerField()
+    number = serializers.IntegerField()
+    inputs = MergedEntrySerializer(many=True)
+    rules = MergedEntrySerializer(many=True, allow_null=True, help_text="Null where the merge failed.")
+    left_out = serializers.IntegerField(help_text="Inputs for which none of its rules stands.")
+    error = serializers.CharField(allow_blank=True)
+
+
 class ActivationSerializer(StrictSerializer):
     """What an active version needs to know; weight and offset only before it is active for the first time."""
 

@@ -116,6 +116,8 @@ CASES: dict[str, dict[str, Case]] = {
     f"{P}webhooks/<str:id>/deliveries/": {"GET": MANAGER},
     "webhook-deliveries/<str:id>/replay/": {"POST": MANAGER},
     f"{P}rule-extractions/": {"GET": RESULTS, "POST": RESULTS},
+    "rule-extractions/<str:id>/items/": {"GET": RESULTS},
+    "rule-extractions/<str:id>/merges/": {"GET": RESULTS},
     f"{P}rule-sets/": {"GET": RESULTS},
     "rule-sets/<str:id>/": {"GET": RESULTS},
     "rule-sets/<str:id>/activate/": {"POST": MANAGER},

@@ -7,7 +7,7 @@ import pytest
 from apps.core.errors import Conflict
 from apps.endpoints.models import ModelEndpoint
 from apps.jobs.models import Job
-from apps.rules.extraction import MERGE_GROUP, Selection, chosen, start_reading
+from apps.rules.extraction import MERGE_GROUP, Selection, asked_of, chosen, start_reading
 from apps.rules.models import RuleExtraction
 from apps.signals.models import Scorer, Signal
 from tests.api.conftest import Api, pointers, problem
@@ -89,6 +89,14 @@ def test_the_model_reads_both_responses_the_outcome_and_the_reasons_and_no_names
         name for name in ("gpt-x", "gpt-y", "a0", "mara") if f'"{name}' in everything or f"{name} " in everything
     ]
     assert {item.swapped for item in extraction.items.all()} == {True, False}
+    for each in extraction.items.select_related("comparison__prompt", "comparison__response_1"):
+        assert asked_of(each).split("\n\n", 1)[1] in questions, "what stands on the page is what was asked"
+        assert ("[RESPONSE 1" in asked_of(each), each.asked["swapped"]) == (True, each.swapped)
+    api = Api(manager)
+    row = api.get(f"rule-extractions/{extraction.pk}/items/").json()["results"][0]
+    assert row["asked"]["reasons"][0].startswith(f"@Response {1 if row['asked']['preference'] < 0 else 2} gives")
+    (merge,) = api.get(f"rule-extractions/{extraction.pk}/merges/").json()["results"]
+    assert (len(merge["inputs"]) > len(merge["rules"]), merge["left_out"]) == (True, 0)
     item = extraction.items.first()
     assert item.reasoning.endswith(".")
     assert (item.answer, item.read_from, len(item.candidates)) == ("It is better.", "reasoning", 2)

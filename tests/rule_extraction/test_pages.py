@@ -54,6 +54,8 @@ def test_a_run_is_started_watched_and_read_step_by_step(client, server, manager,
     assert (fragment.status_code, "<html" in fragment.content.decode()) == (286, False)
     item = client.get(f"{page}1/").content.decode()
     assert "the winner has better tone." in item
+    assert "[RESPONSE 1 " in item
+    assert "that people prefer the one it saw as" in item
     for path in (PAGE, page, f"{page}1/", f"/projects/tides/rules/{extraction.rule_set.version}/"):
         html = client.get(path).content.decode()
         assert EVIL not in html
