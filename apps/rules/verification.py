@@ -49,9 +49,7 @@ def start_verification(*, rule_set: RuleSet, endpoint: str, created_by: User, re
         job = check_responses(rule_set=bound, created_by=created_by, repetitions=repetitions)
         if job.inputs["repetitions"] != repetitions:
             raise Conflict(
-                _(
-                    "A check with another number of repetitions (%(repetitions)s) is not finished: wait for it, or cancel it."
-                )
+                _("Another check (%(repetitions)s times each question) is not finished: wait for it, or cancel it.")
                 % job.inputs
             )
         return job

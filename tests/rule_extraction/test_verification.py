@@ -120,7 +120,7 @@ def test_the_door_refuses_what_does_not_fit(endpoint, manager, annotator, projec
     first, again = (api.post(path, {"endpoint": str(endpoint.pk), "repetitions": 2}).json()["job"]["id"] for _ in "ab")
     assert first == again
     refused = problem(api.post(path, {"endpoint": str(endpoint.pk), "repetitions": 5}), 409)
-    assert "repetitions (2) is not finished" in refused["detail"]
+    assert "(2 times each question) is not finished" in refused["detail"]
     rule_set.rules.update(state="rejected")
     problem(api.post(path, {"endpoint": str(endpoint.pk)}), 409)
 
