@@ -18,7 +18,6 @@ from apps.rules.downloads import verdict_lines
 from apps.rules.extraction import Selection, start_reading
 from apps.rules.models import ExtractionItem, ExtractionMerge, Rule, RuleExtraction, RuleSet
 from apps.rules.serializers import (
-    ActivationSerializer,
     ExtractionItemSerializer,
     ExtractionMergeSerializer,
     NewRuleExtractionSerializer,
@@ -26,6 +25,7 @@ from apps.rules.serializers import (
     RuleChangesSerializer,
     RuleDetailSerializer,
     RuleExtractionSerializer,
+    RuleSetActivationSerializer,
     RuleSetDetailSerializer,
     RuleSetSerializer,
 )
@@ -113,14 +113,14 @@ class RuleSetDetail(APIView):
 class RuleSetActivate(APIView):
     """Switching on."""
 
-    @extend_schema(request=ActivationSerializer, responses={202: AcceptedSerializer})
+    @extend_schema(request=RuleSetActivationSerializer, responses={202: AcceptedSerializer})
     def post(self, request: SignedInRequest, id: str) -> Response:
         """Make this the active version and score every response by it; 409 when it is already. For managers.
 
         With rules that a language model reads, the job checks responses first, and scoring follows.
         """
         rule_set = get_owned(request.user, RuleSet.objects.all(), id, Role.MANAGER)
-        body = ActivationSerializer(data=request.data)
+        body = RuleSetActivationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         reward = dict(body.validated_data)
         endpoint = reward.pop("endpoint", "")

@@ -189,7 +189,7 @@ class NewRuleExtractionSerializer(StrictSerializer):
         return attrs
 
 
-class AskedSerializer(serializers.Serializer[Any]):
+class AskedAboutSerializer(serializers.Serializer[Any]):
     """How a model was shown a pair: which side was its response 1, whom people prefer, and why."""
 
     swapped = serializers.BooleanField(help_text="Whether it saw response 2 first, under the label 1.")
@@ -204,7 +204,7 @@ class ExtractionItemSerializer(serializers.Serializer[Any]):
     number = serializers.IntegerField(help_text="Its place in the selection.")
     comparison = serializers.CharField(source="comparison_id")
     external_id = serializers.CharField(source="comparison.external_id")
-    asked = AskedSerializer(allow_null=True, help_text="Null before it was asked.")
+    asked = AskedAboutSerializer(allow_null=True, help_text="Null before it was asked.")
     reasoning = serializers.CharField(allow_blank=True)
     answer = serializers.CharField(allow_blank=True)
     read_from = serializers.CharField(allow_blank=True, help_text="What candidates were read from.")
@@ -233,7 +233,7 @@ class ExtractionMergeSerializer(serializers.Serializer[Any]):
     error = serializers.CharField(allow_blank=True)
 
 
-class ActivationSerializer(StrictSerializer):
+class RuleSetActivationSerializer(StrictSerializer):
     """What an active version needs to know; weight and offset only before it is active for the first time."""
 
     endpoint = TextField(

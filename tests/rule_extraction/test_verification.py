@@ -144,7 +144,7 @@ def test_the_file_of_verdicts_has_the_reward_with_its_parts(project, rule_set):
     freeze_statistics(scorer=model)
     late = ComparisonFactory(project=project).response_1
     Signal.objects.create(scorer=model, response=late, value=1e6, input_hash="")
-    (line, _late) = map(json.loads, verdict_lines(rule_set))
+    line, _late = map(json.loads, b"".join(verdict_lines(rule_set)).splitlines())
     assert (line["reward_model"]["scorer"], line["reward_model"]["statistics"]["mean"]) == (str(model.pk), 3.0)
     assert [(each["score"], each["fraction"]) for each in line["responses"]] == [(0.9, 1.0), (0.9, 0.5)]
     assert [each["rule_reward"] for each in line["responses"]] == [
