@@ -15,6 +15,7 @@ from apps.jobs.serializers import AcceptedSerializer
 from apps.projects.access import SEES_RESULTS, Role, get_owned, get_project, is_id
 from apps.rules import services
 from apps.rules.downloads import verdict_lines
+from apps.rules.editing import edit_rule
 from apps.rules.extraction import Selection, start_reading
 from apps.rules.models import ExtractionItem, ExtractionMerge, Rule, RuleExtraction, RuleSet
 from apps.rules.serializers import (
@@ -183,7 +184,7 @@ class RuleDetail(APIView):
         rule = _rule(request, id, Role.MANAGER)
         body = RuleChangesSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        changed = services.edit_rule(rule=rule, actor=request.user, changes=body.validated_data)
+        changed = edit_rule(rule=rule, actor=request.user, changes=body.validated_data)
         return Response(RuleDetailSerializer(changed).data)
 
 

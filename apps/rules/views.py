@@ -21,6 +21,7 @@ from apps.projects.models import Membership
 from apps.projects.services import update_project
 from apps.prompts.models import Comparison
 from apps.rules import services
+from apps.rules.editing import edit_rule
 from apps.rules.forms import RuleForm
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleObjection, RuleSet
 from apps.rules.spoken import MAX_NOTE, OBJECTIONS_SHOWN, object_to_rule, objections_to, rules_that_spoke
@@ -174,7 +175,7 @@ def decide(request: PageRequest, slug: str, version: int, number: int) -> HttpRe
         messages.error(request, _("Choose what to do with the rule."))
         return redirect("rule-set", slug, version)
     try:
-        changed = services.edit_rule(rule=shown, actor=membership.user, changes=changes)
+        changed = edit_rule(rule=shown, actor=membership.user, changes=changes)
     except AppError as refused:
         messages.error(request, refused.errors[0].detail if refused.errors else refused.detail)
         return redirect("rule-set", slug, version)
@@ -183,7 +184,7 @@ def decide(request: PageRequest, slug: str, version: int, number: int) -> HttpRe
 
 
 def _changed(request: PageRequest, membership: Membership, shown: Rule, changes: dict[str, Any]) -> HttpResponse:
-    changed = services.edit_rule(rule=shown, actor=membership.user, changes=changes)
+    changed = edit_rule(rule=shown, actor=membership.user, changes=changes)
     _say(request, shown, changed)
     return redirect("rule", membership.project.slug, changed.rule_set.version, changed.number)
 

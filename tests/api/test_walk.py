@@ -152,6 +152,7 @@ def address(route: str, world: World, object_id: str | None = None) -> str:
         "imports": world.made,
         "uploads": world.upload,
         "rule-sets": world.project.rule_sets.get(),
+        "rule-extractions": world.project.rule_extractions.get(),
         "rules": world.project.rule_sets.get().rules.get(),
     }
     known = object_id or (str(ids[kind].pk) if kind in ids else "")

@@ -8,8 +8,9 @@ import pytest
 from apps.endpoints.models import ModelEndpoint
 from apps.jobs.models import Job
 from apps.rules.downloads import verdict_lines
+from apps.rules.editing import edit_rule
 from apps.rules.models import RuleSet, Verdict
-from apps.rules.services import ProposedRule, activate, create_rule_set, edit_rule
+from apps.rules.services import ProposedRule, activate, create_rule_set
 from apps.rules.verification import PAGE, read_rules, unverified, verifier_of
 from apps.signals.models import Scorer, Signal
 from apps.signals.services import freeze_statistics, score_new_responses

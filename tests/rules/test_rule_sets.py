@@ -8,8 +8,9 @@ from apps.accounts.services import create_token
 from apps.core.errors import Conflict, InvalidInput
 from apps.jobs.models import Job
 from apps.projects.models import AuditEvent
+from apps.rules.editing import edit_rule
 from apps.rules.models import Rule, RuleExtraction, RuleSet
-from apps.rules.services import ProposedRule, activate, create_rule_set, edit_rule, start_mining
+from apps.rules.services import ProposedRule, activate, create_rule_set, start_mining
 from apps.signals.models import Scorer
 from tests.rules.labeled import bound, label_pairs
 
