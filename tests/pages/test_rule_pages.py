@@ -92,6 +92,10 @@ def test_a_manager_keeps_merges_edits_and_activates(as_user, manager, draft):
     assert right["Location"] == f"{PATH}1/1/"
     rule = draft.rules.get(number=1)
     assert (rule.text, rule.weight) == ("The response has fewer than 2 citations.", 3)
+    RuleSet.objects.update(figures={"verified": {"count": 10, "of": 445, "share": 10 / 445}})
+    page = client.get(f"{PATH}1/").content.decode()
+    assert "Measured before the last change of this version" in page
+    assert "10 / 445" in page
     client.post(f"{PATH}1/activate/")
     assert RuleSet.objects.get().state == "active"
     assert set(Job.objects.values_list("kind", flat=True)) == {"scoring", "rule_figures", "verification"}
