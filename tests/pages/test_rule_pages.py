@@ -98,7 +98,7 @@ def test_a_manager_keeps_merges_edits_and_activates(as_user, manager, draft):
     assert "10 / 445" in page
     client.post(f"{PATH}1/activate/")
     assert RuleSet.objects.get().state == "active"
-    assert set(Job.objects.values_list("kind", flat=True)) == {"scoring", "rule_figures", "verification"}
+    assert set(Job.objects.values_list("kind", flat=True)) == {"scoring", "rule_figures"}
     moved = client.post(f"{PATH}1/2/decide/", {"state": "kept"})
     assert moved["Location"] == f"{PATH}2/"
     page = client.post(f"{PATH}mine/", follow=True).content.decode()
