@@ -83,6 +83,8 @@ urlpatterns = [
     path("evaluations/<str:id>/", reward_models.EvaluationDetail.as_view()),
     path(f"{PROJECT}/retrain-policy/", reward_models.RetrainPolicyDetail.as_view()),
     path(f"{PROJECT}/rule-extractions/", rules.RuleExtractionList.as_view()),
+    path("rule-extractions/<str:id>/items/", rules.RuleExtractionItems.as_view()),
+    path("rule-extractions/<str:id>/merges/", rules.RuleExtractionMerges.as_view()),
     path(f"{PROJECT}/rule-sets/", rules.RuleSetList.as_view()),
     path("rule-sets/<str:id>/", rules.RuleSetDetail.as_view()),
     path("rule-sets/<str:id>/verify/", rules.RuleSetVerify.as_view()),

@@ -15,15 +15,18 @@ from apps.jobs.serializers import AcceptedSerializer
 from apps.projects.access import SEES_RESULTS, Role, get_owned, get_project, is_id
 from apps.rules import services
 from apps.rules.downloads import verdict_lines
+from apps.rules.editing import edit_rule
 from apps.rules.extraction import Selection, start_reading
-from apps.rules.models import Rule, RuleExtraction, RuleSet
+from apps.rules.models import ExtractionItem, ExtractionMerge, Rule, RuleExtraction, RuleSet
 from apps.rules.serializers import (
-    ActivationSerializer,
+    ExtractionItemSerializer,
+    ExtractionMergeSerializer,
     NewRuleExtractionSerializer,
     NewVerificationSerializer,
     RuleChangesSerializer,
     RuleDetailSerializer,
     RuleExtractionSerializer,
+    RuleSetActivationSerializer,
     RuleSetDetailSerializer,
     RuleSetSerializer,
 )
@@ -44,7 +47,10 @@ class RuleExtractionList(ListView):
 
     @extend_schema(request=NewRuleExtractionSerializer, responses={202: AcceptedSerializer})
     def post(self, request: SignedInRequest, slug: str) -> Response:
-        """Look for rules; the job's result is `{"rule_set": id}`. While one looks, that one is the reply."""
+        """Look for rules; the job's result is `{"rule_set": id}`. The same asked twice is one job.
+
+        409 while a search with other settings is not finished.
+        """
         project = get_project(request.user, slug, *SEES_RESULTS)
         body = NewRuleExtractionSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -59,6 +65,28 @@ class RuleExtractionList(ListView):
                 project=project, endpoint=endpoint, selection=selection, seed=seed, created_by=request.user
             )
         return accepted(job=made.job, created=made)
+
+
+class RuleExtractionItems(ListView):
+    """What a language model made of each comparison of an extraction, for managers and researchers."""
+
+    serializer_class = ExtractionItemSerializer
+
+    def get_queryset(self) -> QuerySet[ExtractionItem]:
+        """Return the comparisons of the extraction."""
+        extraction = get_owned(self.request.user, _extractions(), self.kwargs["id"], *SEES_RESULTS)
+        return extraction.items.select_related("comparison").defer("comparison__reference", "comparison__metadata")
+
+
+class RuleExtractionMerges(ListView):
+    """How the candidates of an extraction were merged, for managers and researchers."""
+
+    serializer_class = ExtractionMergeSerializer
+
+    def get_queryset(self) -> QuerySet[ExtractionMerge]:
+        """Return the merges of the extraction."""
+        extraction = get_owned(self.request.user, _extractions(), self.kwargs["id"], *SEES_RESULTS)
+        return extraction.merges.all()
 
 
 class RuleSetList(ListView):
@@ -86,14 +114,14 @@ class RuleSetDetail(APIView):
 class RuleSetActivate(APIView):
     """Switching on."""
 
-    @extend_schema(request=ActivationSerializer, responses={202: AcceptedSerializer})
+    @extend_schema(request=RuleSetActivationSerializer, responses={202: AcceptedSerializer})
     def post(self, request: SignedInRequest, id: str) -> Response:
         """Make this the active version and score every response by it; 409 when it is already. For managers.
 
         With rules that a language model reads, the job checks responses first, and scoring follows.
         """
         rule_set = get_owned(request.user, RuleSet.objects.all(), id, Role.MANAGER)
-        body = ActivationSerializer(data=request.data)
+        body = RuleSetActivationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         reward = dict(body.validated_data)
         endpoint = reward.pop("endpoint", "")
@@ -156,8 +184,12 @@ class RuleDetail(APIView):
         rule = _rule(request, id, Role.MANAGER)
         body = RuleChangesSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        changed = services.edit_rule(rule=rule, actor=request.user, changes=body.validated_data)
+        changed = edit_rule(rule=rule, actor=request.user, changes=body.validated_data)
         return Response(RuleDetailSerializer(changed).data)
+
+
+def _extractions() -> QuerySet[RuleExtraction]:
+    return RuleExtraction.objects.defer("labels")
 
 
 def _rule(request: SignedInRequest, rule_id: str, *roles: Role) -> Rule:

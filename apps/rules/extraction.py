@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import CharField, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import CharField, F, FloatField, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import MD5, Abs, Cast, Concat
 from django.db.models.lookups import GreaterThan, LessThan
 from django.utils.translation import gettext as _
@@ -29,6 +29,7 @@ from worker.core.rule_prompts import (
     VERSION,
     Choice,
     Merged,
+    interpret,
 )
 from worker.core.rules.rewards import OFFSET, WEIGHT
 from worker.core.sides import is_swapped
@@ -83,6 +84,8 @@ def start_reading(
         model = get_endpoint(created_by, endpoint)
     except NotFound as error:
         raise InvalidInput(error.detail, [FieldError("/endpoint", error.detail)]) from error
+    if selection.disagreements and not Scorer.objects.filter(project=project, orders_queue=True).exists():
+        raise Conflict(_("No reward model orders the queue of this project, so none can disagree with people."))
     if not chosen(project, selection, seed).exists():
         raise Conflict(_("No comparison with an agreed preference fits the selection."))
     options = {"endpoint": model.pk, "model": model.model, "prompts": VERSION, **vars(selection)}
@@ -138,7 +141,8 @@ def choices(items: QuerySet[ExtractionItem], *, size: int = 100) -> Iterator[tup
     """Yield items with their pair as the model sees it, in their order, a few at a time (three queries each).
 
     Justifications are those of the annotations that the consensus kept. A pair whose justifications number the
-    responses in words of their own stays in canonical order.
+    responses in words of their own stays in canonical order. `asked` of the item is what it takes to see the pair so
+    again, for whoever stores it.
     """
     last = 0
     rows = items.select_related("comparison__prompt", "comparison__response_1", "comparison__response_2")
@@ -159,7 +163,24 @@ def choices(items: QuerySet[ExtractionItem], *, size: int = 100) -> Iterator[tup
                 consensus.preference,
                 tuple(said[pk] for pk in consensus.kept if said.get(pk)),
             )
-            yield item, choice.shown(swapped=item.swapped and choice.may_be_swapped)
+            swapped = item.swapped and choice.may_be_swapped
+            shown = choice.shown(swapped=swapped)
+            item.asked = {
+                "swapped": swapped, "preference": shown.preference, "reasons": list(shown.justifications)
+            }  # fmt: skip
+            yield item, shown
+
+
+def asked_of(item: ExtractionItem) -> str:
+    """Return what the model was asked about a comparison, word for word; empty before it was."""
+    if item.asked is None:
+        return ""
+    pair = item.comparison
+    texts = [pair.response_1.text, pair.response_2.text]
+    first, second = reversed(texts) if item.asked["swapped"] else texts
+    reasons = tuple(item.asked["reasons"])
+    choice = Choice(prompt_text(pair.prompt.messages), first, second, item.asked["preference"], reasons)
+    return "\n\n".join(text for _role, text in interpret(choice, max_tokens=1).messages)
 
 
 def explanation(item: ExtractionItem, source: str) -> tuple[str, str]:
@@ -214,10 +235,12 @@ def merged_entries(inputs: Sequence[dict[str, Any]], merged: Sequence[Merged]) -
 
 
 def store_merge(*, merge: ExtractionMerge, merged: Sequence[Merged] | None, error: str) -> None:
-    """Store what became of a group."""
+    """Store what became of a group, and how many of it no rule of the merge stands for."""
     merge.rules = None if merged is None else merged_entries(merge.inputs, merged)
+    covered = {place for rule in merged or () for place in rule.sources}
+    merge.left_out = 0 if merged is None else len(merge.inputs) - len(covered)
     merge.error = error
-    merge.save(update_fields=["rules", "error"])
+    merge.save(update_fields=["rules", "error", "left_out"])
 
 
 @transaction.atomic
@@ -256,6 +279,7 @@ def counts_of(extraction: RuleExtraction) -> dict[str, int]:
         counts["failed"] += bool(error)
         counts["read_from_the_other"] += bool(read_from and read_from != wanted)
     counts["merges"] = extraction.merges.exclude(rules__isnull=True).count()
+    counts["left_out_of_merges"] = extraction.merges.aggregate(total=Sum("left_out"))["total"] or 0
     counts["failed_merges"] = extraction.merges.exclude(error="").count()
     return counts
 

@@ -16,7 +16,7 @@ from apps.core.signed_in import signed_in
 from apps.jobs.services import live_queues
 from apps.projects.access import SEES_RESULTS, get_membership, is_id
 from apps.projects.models import Membership
-from apps.rules.extraction import start_reading
+from apps.rules.extraction import asked_of, start_reading
 from apps.rules.extraction_forms import ExtractionForm
 from apps.rules.models import RuleExtraction, RuleSet
 from apps.rules.verification import start_verification
@@ -81,10 +81,12 @@ def item(request: PageRequest, slug: str, extraction_id: int, place: int) -> Htt
     """Show what the model made of one comparison: its reasoning, its answer, the candidates."""
     membership = get_membership(request.user, slug, *SEES_RESULTS)
     shown = _extraction(membership, extraction_id)
-    found = shown.items.select_related("comparison").filter(number=place).first() if is_id(str(place)) else None
+    pairs = shown.items.select_related("comparison__prompt", "comparison__response_1", "comparison__response_2")
+    found = pairs.filter(number=place).first() if is_id(str(place)) else None
     if found is None:
         raise NotFound(_("There is no such comparison in this extraction."))
-    return render(request, "rules/extraction_item.html", {"membership": membership, "extraction": shown, "item": found})
+    context = {"membership": membership, "extraction": shown, "item": found, "asked": asked_of(found)}
+    return render(request, "rules/extraction_item.html", context)
 
 
 @signed_in
@@ -98,8 +100,11 @@ def verify(request: PageRequest, slug: str, version: int) -> HttpResponse:
     if rule_set is None:
         raise NotFound(_("There is no such version of the rules."))
     try:
-        endpoint = request.POST.get("endpoint", "")
-        job = start_verification(rule_set=rule_set, endpoint=endpoint, created_by=membership.user)
+        endpoint, asked = request.POST.get("endpoint", ""), request.POST.get("repetitions", "1")
+        repetitions = int(asked) if is_id(asked) else 0
+        job = start_verification(
+            rule_set=rule_set, endpoint=endpoint, created_by=membership.user, repetitions=repetitions
+        )
         return redirect("job", slug, job.pk)
     except AppError as refused:
         messages.error(request, refused.detail)

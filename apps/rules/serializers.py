@@ -9,6 +9,8 @@ from apps.core.serializers import ObjectField, StrictSerializer, TextField
 from apps.jobs.serializers import JobSerializer
 from apps.rules.extraction import MAX_COMPARISONS
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleSet
+from apps.rules.spoken import OBJECTIONS_SHOWN, objections_to
+from apps.rules.verification import MAX_REPETITIONS
 from worker.core.rule_prompts import SOURCES
 from worker.core.rules.rewards import MAX_WEIGHT
 
@@ -55,10 +57,32 @@ class RuleSerializer(serializers.Serializer[Any]):
         return {"value": rule.agreement, "interval": interval}
 
 
+class RuleObjectionSerializer(serializers.Serializer[Any]):
+    """What an annotator says against a rule."""
+
+    comparison = serializers.CharField(source="assignment.comparison_id")
+    note = serializers.CharField(allow_blank=True)
+    created_at = serializers.DateTimeField()
+
+
+class RuleObjectionsSerializer(serializers.Serializer[Any]):
+    """How often annotators called a statement wrong, in whatever version, with the newest of what they say."""
+
+    count = serializers.IntegerField()
+    newest = RuleObjectionSerializer(many=True, help_text=f"At most {OBJECTIONS_SHOWN}.")
+
+
 class RuleDetailSerializer(RuleSerializer):
     """One rule with what was measured of it."""
 
     figures = ObjectField(help_text="By domain, over time, overlap with the others, examples: docs/rules.md.")
+    objections = serializers.SerializerMethodField()
+
+    @extend_schema_field(RuleObjectionsSerializer)
+    def get_objections(self, rule: Rule) -> Any:
+        """Return what annotators say against the rule (two queries)."""
+        rows = objections_to(rule).select_related("assignment")
+        return RuleObjectionsSerializer({"count": rows.count(), "newest": rows[:OBJECTIONS_SHOWN]}).data
 
 
 class RuleChangesSerializer(StrictSerializer):
@@ -88,6 +112,7 @@ class RuleSetSerializer(serializers.Serializer[RuleSet]):
     created_at = serializers.DateTimeField()
     activated_at = serializers.DateTimeField(allow_null=True)
     measured_at = serializers.DateTimeField(allow_null=True)
+    stale = serializers.BooleanField(help_text="Whether its figures are from before its last change.")
 
 
 class RuleSetDetailSerializer(RuleSetSerializer):
@@ -164,7 +189,51 @@ class NewRuleExtractionSerializer(StrictSerializer):
         return attrs
 
 
-class ActivationSerializer(StrictSerializer):
+class AskedAboutSerializer(serializers.Serializer[Any]):
+    """How a model was shown a pair: which side was its response 1, whom people prefer, and why."""
+
+    swapped = serializers.BooleanField(help_text="Whether it saw response 2 first, under the label 1.")
+    preference = serializers.IntegerField(help_text="As it was told, −3 to 3: negative for the one that it saw as 1.")
+    reasons = serializers.ListField(child=serializers.CharField(), help_text="What annotators wrote, as it was shown.")
+
+
+class ExtractionItemSerializer(serializers.Serializer[Any]):
+    """One comparison of an extraction, and what the model made of it."""
+
+    id = serializers.CharField()
+    number = serializers.IntegerField(help_text="Its place in the selection.")
+    comparison = serializers.CharField(source="comparison_id")
+    external_id = serializers.CharField(source="comparison.external_id")
+    asked = AskedAboutSerializer(allow_null=True, help_text="Null before it was asked.")
+    reasoning = serializers.CharField(allow_blank=True)
+    answer = serializers.CharField(allow_blank=True)
+    read_from = serializers.CharField(allow_blank=True, help_text="What candidates were read from.")
+    candidates = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    error = serializers.CharField(allow_blank=True)
+    attempts = serializers.IntegerField(help_text="Calls that were made for it.")
+
+
+class MergedEntrySerializer(serializers.Serializer[Any]):
+    """A sentence with the comparisons it comes from, and the candidates it stands for."""
+
+    text = serializers.CharField()
+    comparisons = serializers.ListField(child=serializers.IntegerField())
+    candidates = serializers.ListField(child=serializers.CharField())
+
+
+class ExtractionMergeSerializer(serializers.Serializer[Any]):
+    """One merge: what went in, and what came out."""
+
+    id = serializers.CharField()
+    level = serializers.IntegerField()
+    number = serializers.IntegerField()
+    inputs = MergedEntrySerializer(many=True)
+    rules = MergedEntrySerializer(many=True, allow_null=True, help_text="Null where the merge failed.")
+    left_out = serializers.IntegerField(help_text="Inputs for which none of its rules stands.")
+    error = serializers.CharField(allow_blank=True)
+
+
+class RuleSetActivationSerializer(StrictSerializer):
     """What an active version needs to know; weight and offset only before it is active for the first time."""
 
     endpoint = TextField(
@@ -182,5 +251,5 @@ class NewVerificationSerializer(StrictSerializer):
 
     endpoint = TextField(max_length=20, help_text="Id of a model endpoint of yours.")
     repetitions = serializers.IntegerField(
-        required=False, default=1, min_value=1, max_value=5, help_text="How often each question is asked."
+        required=False, default=1, min_value=1, max_value=MAX_REPETITIONS, help_text="How often each question is asked."
     )

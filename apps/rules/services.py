@@ -13,7 +13,6 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.errors import Conflict, FieldError, InvalidInput
-from apps.core.json_values import why_unstorable
 from apps.jobs.models import Job
 from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Consensus
@@ -65,7 +64,7 @@ def minable_labels(project: Project) -> int:
 def start_mining(
     *, project: Project, options: dict[str, Any], seed: int = 0, created_by: User | None = None
 ) -> RuleExtraction:
-    """Start the miner on the project's labels; while an extraction is unfinished in the project, return that one."""
+    """Start the miner on the project's labels; asked for twice it is one run."""
     labels = minable_labels(project)
     if labels < MIN_LABELS:
         raise Conflict(
@@ -87,9 +86,14 @@ def start_extraction(
     created_by: User | None,
     kind: str = "rule_extraction",
 ) -> RuleExtraction:
-    """Make an extraction with its job, or return the unfinished one of the project."""
+    """Make an extraction with its job, or return the unfinished one of the project that was asked for the same.
+
+    Raises Conflict while one with other settings is unfinished.
+    """
     job = enqueue(kind=kind, project=project, inputs={}, created_by=created_by, key="rule-extraction")
     if (unfinished := RuleExtraction.objects.filter(job=job).first()) is not None:
+        if (unfinished.origin, unfinished.options, unfinished.seed) != (origin, options, seed):
+            raise Conflict(_("Another search for rules is not finished in this project: wait for it, or cancel it."))
         return unfinished
     return RuleExtraction.objects.create(
         project=project, origin=origin, options=options, seed=seed, job=job, created_by=created_by
@@ -125,64 +129,6 @@ def create_rule_set(
     )
     Rule.objects.bulk_create([_rule(made, number, each) for number, each in enumerate(rules, start=1)])
     return made
-
-
-@transaction.atomic
-def edit_rule(*, rule: Rule, actor: User, changes: dict[str, Any]) -> Rule:
-    """Change a rule and return it; in a set that was ever active, change its copy in a draft made from that set.
-
-    `changes` may hold `text` (of a rule that a language model reads), `parameters` (of a measured one), `weight`,
-    `state`, and `merged_into`, the number of another rule of the set that takes its sources and stands for both.
-    """
-    Project.objects.select_for_update(no_key=True).get(pk=rule.rule_set.project_id)
-    rule = Rule.objects.select_related("rule_set__project").get(pk=rule.pk)
-    draft = draft_of(rule_set=rule.rule_set, actor=actor)
-    changed = Rule.objects.select_related("rule_set__project").get(rule_set=draft, number=rule.number)
-    if "text" in changes:
-        _reword(changed, changes["text"])
-    if "parameters" in changes:
-        _remeasure(changed, changes["parameters"])
-    if "weight" in changes:
-        changed.weight = changes["weight"]
-    if changes.get("state"):
-        changed.state, changed.merged_into = changes["state"], None
-    if changes.get("merged_into") is not None:
-        _merge(changed, changes["merged_into"])
-    changed.save()
-    record(
-        project=draft.project, actor=actor, verb="edited a rule", rule_set=draft.version, rule=changed.number, **changes
-    )
-    return changed
-
-
-@transaction.atomic
-def draft_of(*, rule_set: RuleSet, actor: User | None) -> RuleSet:
-    """Return the set if it is a draft, else the draft made from it, with the same rules under the same numbers."""
-    if rule_set.state == RuleSet.State.DRAFT:
-        return rule_set
-    draft = rule_set.children.filter(state=RuleSet.State.DRAFT, origin=RuleSet.Origin.EDIT).order_by("-version").first()
-    if draft is not None:
-        return draft
-    draft = create_rule_set(
-        project=rule_set.project,
-        origin=RuleSet.Origin.EDIT,
-        rules=[],
-        options=rule_set.options,
-        created_by=actor,
-        parent=rule_set,
-        figures=rule_set.figures,
-    )
-    copies, merged = [], {}
-    for rule in rule_set.rules.order_by("number").select_related("merged_into"):
-        if rule.merged_into is not None:
-            merged[rule.number] = rule.merged_into.number
-        rule.pk, rule.rule_set, rule.merged_into = None, draft, None
-        copies.append(rule)
-    Rule.objects.bulk_create(copies)
-    numbered = {copy.number: copy for copy in copies}
-    for number, into in merged.items():
-        Rule.objects.filter(pk=numbered[number].pk).update(merged_into=numbered[into])
-    return draft
 
 
 @transaction.atomic
@@ -397,59 +343,3 @@ def _rule(rule_set: RuleSet, number: int, proposed: ProposedRule) -> Rule:
         sources=proposed.sources,
         figures=proposed.figures,
     )
-
-
-def _reword(rule: Rule, text: str) -> None:
-    if rule.kind == Kind.PROGRAMMATIC:
-        detail = _("A measured rule's sentence follows from its parameters; change those.")
-        raise InvalidInput(detail, [FieldError("/text", detail)])
-    text = " ".join(text.split())
-    problem = why_unstorable(text)
-    if not text or len(text) > MAX_SENTENCE or problem:
-        detail = _("Expected a sentence of at most %(most)s characters.") % {"most": MAX_SENTENCE}
-        raise InvalidInput(detail, [FieldError("/text", detail)])
-    if sentence_hash(text) != rule.statement_hash:
-        _forget_figures(rule)
-    rule.text, rule.statement_hash = text, sentence_hash(text)
-
-
-def _remeasure(rule: Rule, parameters: dict[str, Any]) -> None:
-    if rule.kind != Kind.PROGRAMMATIC:
-        detail = _("Only a measured rule has parameters.")
-        raise InvalidInput(detail, [FieldError("/parameters", detail)])
-    try:
-        measured = MeasuredRule.from_parameters(rule.property, {**rule.parameters, **parameters})
-    except ValueError as error:
-        name, _sep, detail = str(error).partition(": ")
-        pointer = "/parameters" if name == "parameters" else f"/parameters/{name}"
-        raise InvalidInput(_("The parameters are not valid."), [FieldError(pointer, detail)]) from error
-    if measured.statement_hash != rule.statement_hash:
-        _forget_figures(rule)
-    rule.parameters, rule.text, rule.statement_hash = measured.parameters, measured.text, measured.statement_hash
-
-
-def _forget_figures(rule: Rule) -> None:
-    """Drop what was measured of another statement."""
-    rule.support, rule.figures = 0, {}
-    rule.agreement = rule.agreement_low = rule.agreement_high = None
-
-
-def _merge(rule: Rule, number: int) -> None:
-    into = rule.rule_set.rules.filter(number=number).exclude(pk=rule.pk).first()
-    if into is None or into.state == Rule.State.REJECTED:
-        detail = _("Expected the number of another rule of this set that is not rejected.")
-        raise InvalidInput(detail, [FieldError("/merged_into", detail)])
-    into.sources = _together(into.sources, rule.sources)
-    into.save(update_fields=["sources"])
-    rule.merged.update(merged_into=into)
-    rule.state, rule.merged_into = Rule.State.REJECTED, into
-
-
-def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Return the sources of both, each once."""
-    return {
-        name: list(dict.fromkeys([*first.get(name, []), *second.get(name, [])]))
-        if isinstance(first.get(name, second.get(name)), list)
-        else first.get(name, second.get(name))
-        for name in {**first, **second}
-    }

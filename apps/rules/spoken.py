@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
@@ -19,6 +20,7 @@ from worker.core.conversation import prompt_text
 from worker.core.rules.measuring import measure
 
 MAX_NOTE = 1000
+OBJECTIONS_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ def votes_on(assignment: Assignment, rules: Sequence[Rule]) -> list[int]:
     first, second = (judge.verdicts([pk], values[at : at + 1]) for at, pk in enumerate(ids))
     votes = judge.votes(values[:1], values[1:], (first, second))
     return [int(vote) for vote in np.ravel(votes)]
+
+
+def objections_to(rule: Rule) -> QuerySet[RuleObjection]:
+    """Return what annotators of the project say against a statement, in whatever version, the newest first."""
+    rows = RuleObjection.objects.filter(rule__statement_hash=rule.statement_hash)
+    return rows.filter(rule__rule_set__project=rule.rule_set.project_id).order_by("-id")
 
 
 @transaction.atomic

@@ -19,6 +19,7 @@ from apps.prompts.models import Response
 from apps.rules.models import Kind, Rule, RuleSet, Verdict
 from worker.core.rule_prompts import VERSION
 
+MAX_REPETITIONS = 5
 KINDS = ("verification", "local_verification")
 PAGE = 100
 """Responses looked at together: with them, what is known of all their rules."""
@@ -38,11 +39,20 @@ def start_verification(*, rule_set: RuleSet, endpoint: str, created_by: User, re
 
     From then on this model's verdicts are those of the set: see `bind_verifier`.
     """
+    if not 1 <= repetitions <= MAX_REPETITIONS:
+        detail = _("Expected a number from %(least)s to %(most)s.") % {"least": 1, "most": MAX_REPETITIONS}
+        raise InvalidInput(detail, [FieldError("/repetitions", detail)])
     with transaction.atomic():
         bound = bind_verifier(rule_set=rule_set, endpoint=endpoint, actor=created_by)
         if not read_rules(bound):
             raise Conflict(_("This rule set has no rule that a language model reads."))
-        return check_responses(rule_set=bound, created_by=created_by, repetitions=repetitions)
+        job = check_responses(rule_set=bound, created_by=created_by, repetitions=repetitions)
+        if job.inputs["repetitions"] != repetitions:
+            raise Conflict(
+                _("Another check (%(repetitions)s times each question) is not finished: wait for it, or cancel it.")
+                % job.inputs
+            )
+        return job
 
 
 @transaction.atomic

@@ -21,12 +21,12 @@ from apps.projects.models import Membership
 from apps.projects.services import update_project
 from apps.prompts.models import Comparison
 from apps.rules import services
+from apps.rules.editing import edit_rule
 from apps.rules.forms import RuleForm
 from apps.rules.models import Kind, Rule, RuleExtraction, RuleObjection, RuleSet
-from apps.rules.spoken import MAX_NOTE, object_to_rule, rules_that_spoke
+from apps.rules.spoken import MAX_NOTE, OBJECTIONS_SHOWN, object_to_rule, objections_to, rules_that_spoke
 
 SHOWN = 10
-OBJECTIONS_SHOWN = 50
 
 
 @signed_in
@@ -175,7 +175,7 @@ def decide(request: PageRequest, slug: str, version: int, number: int) -> HttpRe
         messages.error(request, _("Choose what to do with the rule."))
         return redirect("rule-set", slug, version)
     try:
-        changed = services.edit_rule(rule=shown, actor=membership.user, changes=changes)
+        changed = edit_rule(rule=shown, actor=membership.user, changes=changes)
     except AppError as refused:
         messages.error(request, refused.errors[0].detail if refused.errors else refused.detail)
         return redirect("rule-set", slug, version)
@@ -184,7 +184,7 @@ def decide(request: PageRequest, slug: str, version: int, number: int) -> HttpRe
 
 
 def _changed(request: PageRequest, membership: Membership, shown: Rule, changes: dict[str, Any]) -> HttpResponse:
-    changed = services.edit_rule(rule=shown, actor=membership.user, changes=changes)
+    changed = edit_rule(rule=shown, actor=membership.user, changes=changes)
     _say(request, shown, changed)
     return redirect("rule", membership.project.slug, changed.rule_set.version, changed.number)
 
@@ -202,7 +202,6 @@ def _evidence(membership: Membership, shown: Rule, form: RuleForm) -> dict[str, 
     ids = [*figures.get("examples", []), *figures.get("counterexamples", [])]
     found = Comparison.objects.filter(project=membership.project, pk__in=ids).select_related("prompt")
     comparisons = {row.pk: row for row in found.defer("reference", "metadata")}
-    objections = RuleObjection.objects.filter(rule__statement_hash=shown.statement_hash)
     return {
         "membership": membership,
         "rule": shown,
@@ -217,9 +216,9 @@ def _evidence(membership: Membership, shown: Rule, form: RuleForm) -> dict[str, 
             for period in figures.get("periods", [])
         ],
         "retire": [_(RETIRE[name]) for name in figures.get("retire", []) if name in RETIRE],
-        "objections": objections.filter(rule__rule_set__project=membership.project)
-        .select_related("assignment__annotator", "assignment__comparison")
-        .order_by("-id")[:OBJECTIONS_SHOWN],
+        "objections": objections_to(shown).select_related("assignment__annotator", "assignment__comparison")[
+            :OBJECTIONS_SHOWN
+        ],
     }
 
 

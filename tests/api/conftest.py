@@ -27,7 +27,7 @@ from apps.prompts.models import Comparison
 from apps.reward_models.models import Evaluation, RewardModel, TrainingRun
 from apps.reward_models.searches import start_search
 from apps.reward_models.services import start_training
-from apps.rules.services import ProposedRule, create_rule_set
+from apps.rules.services import ProposedRule, create_rule_set, start_extraction
 from apps.signals.models import Scorer, Signal
 from apps.webhooks.models import WebhookDelivery, WebhookEndpoint
 from apps.webhooks.services import send_test
@@ -164,6 +164,7 @@ def world(project: Project, annotator: User, tmp_path: Any) -> World:
     rule_set = create_rule_set(project=project, origin="language_model", rules=said, options={}, created_by=None)
     rule_set.scorer = scorer
     rule_set.save()
+    start_extraction(project=project, origin="miner", options={"miner": "programmatic"}, seed=0, created_by=None)
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.org/", events=["job.failed"])
     delivery = send_test(endpoint=endpoint)
     token, _key = create_token(user=otto, name="Otto's", scope="write")

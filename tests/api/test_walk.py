@@ -117,6 +117,8 @@ CASES: dict[str, dict[str, Case]] = {
     f"{P}webhooks/<str:id>/deliveries/": {"GET": MANAGER},
     "webhook-deliveries/<str:id>/replay/": {"POST": MANAGER},
     f"{P}rule-extractions/": {"GET": RESULTS, "POST": RESULTS},
+    "rule-extractions/<str:id>/items/": {"GET": RESULTS},
+    "rule-extractions/<str:id>/merges/": {"GET": RESULTS},
     f"{P}rule-sets/": {"GET": RESULTS},
     "rule-sets/<str:id>/": {"GET": RESULTS},
     "rule-sets/<str:id>/activate/": {"POST": MANAGER},
@@ -151,6 +153,7 @@ def address(route: str, world: World, object_id: str | None = None) -> str:
         "imports": world.made,
         "uploads": world.upload,
         "rule-sets": world.project.rule_sets.get(),
+        "rule-extractions": world.project.rule_extractions.get(),
         "rules": world.project.rule_sets.get().rules.get(),
     }
     known = object_id or (str(ids[kind].pk) if kind in ids else "")

@@ -68,9 +68,10 @@ def things(project: Project) -> dict[str, object]:
     model_endpoint = create_endpoint(owner=person, name="Mine", model="m", base_url="https://example.org/v1")
     rules = [ProposedRule(text="Is kind.")]
     rule_set = create_rule_set(project=project, origin="miner", rules=rules, options={}, created_by=None)
+    extraction = start_extraction(project=project, origin="miner", options={}, seed=0, created_by=None)
     rows = {
         "model-endpoint": model_endpoint,
-        "extraction": start_extraction(project=project, origin="miner", options={}, seed=0, created_by=None),
+        "extraction": extraction,
         "endpoint": model_endpoint,
         "comparison": comparison,
         "snapshot": snapshot,
@@ -89,6 +90,7 @@ def things(project: Project) -> dict[str, object]:
         "delivery": delivery,
         "webhook-deliverie": delivery,  # what is left of "webhook-deliveries" without its s
         "rule-set": rule_set,
+        "rule-extraction": extraction,
         "rule": rule_set.rules.get(),
         "token": create_token(user=person, name="First")[0],
         "import": start_import_of_items(project=project, items=[{}], created_by=None),

@@ -8,6 +8,7 @@ from apps.labeling.services import submit_annotation
 from apps.projects.models import Project
 from apps.rules.models import RuleObjection, RuleSet
 from apps.rules.services import ProposedRule, activate, create_rule_set
+from tests.api.conftest import Api
 from tests.e2e.browser import axe_violations
 from tests.factories import ComparisonFactory, ResponseFactory, answer
 from tests.pages.conftest import PromptFactory
@@ -91,9 +92,13 @@ def test_a_manager_keeps_merges_edits_and_activates(as_user, manager, draft):
     assert right["Location"] == f"{PATH}1/1/"
     rule = draft.rules.get(number=1)
     assert (rule.text, rule.weight) == ("The response has fewer than 2 citations.", 3)
+    RuleSet.objects.update(figures={"verified": {"count": 10, "of": 445, "share": 10 / 445}})
+    page = client.get(f"{PATH}1/").content.decode()
+    assert "Measured before the last change of this version" in page
+    assert "10 / 445" in page
     client.post(f"{PATH}1/activate/")
     assert RuleSet.objects.get().state == "active"
-    assert set(Job.objects.values_list("kind", flat=True)) == {"scoring", "rule_figures", "verification"}
+    assert set(Job.objects.values_list("kind", flat=True)) == {"scoring", "rule_figures"}
     moved = client.post(f"{PATH}1/2/decide/", {"state": "kept"})
     assert moved["Location"] == f"{PATH}2/"
     page = client.post(f"{PATH}mine/", follow=True).content.decode()
@@ -161,6 +166,8 @@ def test_an_objection_reaches_the_manager(as_user, annotator, manager, project, 
     shown = as_user(manager).get(f"{PATH}1/1/").content.decode()
     assert "The &lt;source&gt; is made up." in shown
     assert "anna" in shown
+    told = Api(manager).get(f"rules/{RuleObjection.objects.get().rule_id}/").json()["objections"]
+    assert (told["count"], told["newest"][0]["note"]) == (1, "The <source> is made up.")
     assert "does not say anything" in client.post(path, {"rule": "3"}, follow=True).content.decode()
     assert "at most 1000" in client.post(path, {"rule": "1", "note": "x" * 1001}, follow=True).content.decode()
     assert client.post(path, {"rule": "x"}).status_code == 404

@@ -7,7 +7,7 @@ import pytest
 from apps.core.errors import Conflict
 from apps.endpoints.models import ModelEndpoint
 from apps.jobs.models import Job
-from apps.rules.extraction import MERGE_GROUP, Selection, chosen, start_reading
+from apps.rules.extraction import MERGE_GROUP, Selection, asked_of, chosen, start_reading
 from apps.rules.models import RuleExtraction
 from apps.signals.models import Scorer, Signal
 from tests.api.conftest import Api, pointers, problem
@@ -89,6 +89,15 @@ def test_the_model_reads_both_responses_the_outcome_and_the_reasons_and_no_names
         name for name in ("gpt-x", "gpt-y", "a0", "mara") if f'"{name}' in everything or f"{name} " in everything
     ]
     assert {item.swapped for item in extraction.items.all()} == {True, False}
+    for each in extraction.items.select_related("comparison__prompt", "comparison__response_1"):
+        assert asked_of(each).split("\n\n", 1)[1] in questions, "what stands on the page is what was asked"
+        stays = each.comparison.external_id in ("pair-1", "pair-2")  # the reasons count in words of their own
+        assert each.asked["swapped"] == (each.swapped and not stays)
+    api = Api(manager)
+    row = api.get(f"rule-extractions/{extraction.pk}/items/").json()["results"][0]
+    assert row["asked"]["reasons"][0].startswith(f"@Response {1 if row['asked']['preference'] < 0 else 2} gives")
+    (merge,) = api.get(f"rule-extractions/{extraction.pk}/merges/").json()["results"]
+    assert (len(merge["inputs"]) > len(merge["rules"]), merge["left_out"]) == (True, 0)
     item = extraction.items.first()
     assert item.reasoning.endswith(".")
     assert (item.answer, item.read_from, len(item.candidates)) == ("It is better.", "reasoning", 2)
@@ -145,6 +154,7 @@ def test_many_candidates_merge_in_levels_and_a_merge_that_fails_loses_none(serve
                 return Said("I would rather not.")
             half = len(texts) // 2
             parts = list(range(1, half + 1)), list(range(half + 1, len(texts) + 1))
+            parts[1].pop()  # the last of each group is named by no rule
             rules = [{"text": f"The first of {texts[part[0] - 1]}", "from": part} for part in parts]
             return Said(json.dumps({"rules": rules}))
         return Said(f"Question {user.split('Question ')[1].split('?')[0]}?")
@@ -157,6 +167,7 @@ def test_many_candidates_merge_in_levels_and_a_merge_that_fails_loses_none(serve
     ]
     assert sizes == [(0, 50, False), (0, 50, False), (0, 44, True), (1, 48, False)]
     assert extraction.counts["failed_merges"] == 1
+    assert extraction.counts["left_out_of_merges"] == 3
     assert extraction.rule_set.rules.count() == 2
     sources = {pk for rule in extraction.rule_set.rules.all() for pk in rule.sources["comparisons"]}
     assert len(sources) == 12
@@ -201,6 +212,8 @@ def test_the_door_refuses_what_does_not_fit(endpoint, project, manager, annotato
     wrong = {"endpoint": str(endpoint.pk), "comparisons": 0, "strength": 4, "source": "dreams", "reward_offset": 2}
     assert pointers(api.post(path, wrong)) == ["/comparisons", "/reward_offset", "/source", "/strength"]
     problem(api.post(path, {"endpoint": str(endpoint.pk), "domain": "law"}), 409)
+    no_model = problem(api.post(path, {"endpoint": str(endpoint.pk), "disagreements": True}), 409)
+    assert "No reward model orders the queue" in no_model["detail"]
     endpoint.owner = annotator
     endpoint.save()
     assert pointers(api.post(path, {"endpoint": str(endpoint.pk)})) == ["/endpoint"], "somebody else's model"

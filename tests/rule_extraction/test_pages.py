@@ -54,6 +54,8 @@ def test_a_run_is_started_watched_and_read_step_by_step(client, server, manager,
     assert (fragment.status_code, "<html" in fragment.content.decode()) == (286, False)
     item = client.get(f"{page}1/").content.decode()
     assert "the winner has better tone." in item
+    assert "[RESPONSE 1 " in item
+    assert "that people prefer the one it saw as" in item
     for path in (PAGE, page, f"{page}1/", f"/projects/tides/rules/{extraction.rule_set.version}/"):
         html = client.get(path).content.decode()
         assert EVIL not in html
@@ -63,7 +65,11 @@ def test_a_run_is_started_watched_and_read_step_by_step(client, server, manager,
 
     assert "Check all responses" in client.get(f"/projects/tides/rules/{extraction.rule_set.version}/").content.decode()
     server.answer = lambda body: Said('{"verdict": "yes"}')
-    checked = client.post(f"/projects/tides/rules/{extraction.rule_set.version}/verify/", {"endpoint": endpoint.pk})
+    verify = f"/projects/tides/rules/{extraction.rule_set.version}/verify/"
+    refused = client.post(verify, {"endpoint": endpoint.pk, "repetitions": "9"}, follow=True)
+    assert "a number from 1 to 5" in refused.content.decode()
+    checked = client.post(verify, {"endpoint": endpoint.pk, "repetitions": "2"})
+    assert Job.objects.get(kind="verification").inputs["repetitions"] == 2
     verify_responses(Job.objects.get(kind="verification").pk)
     assert "verdicts" in client.get(checked.headers["Location"]).content.decode()
 

@@ -8,8 +8,9 @@ import pytest
 from apps.endpoints.models import ModelEndpoint
 from apps.jobs.models import Job
 from apps.rules.downloads import verdict_lines
+from apps.rules.editing import edit_rule
 from apps.rules.models import RuleSet, Verdict
-from apps.rules.services import ProposedRule, activate, create_rule_set, edit_rule
+from apps.rules.services import ProposedRule, activate, create_rule_set
 from apps.rules.verification import PAGE, read_rules, unverified, verifier_of
 from apps.signals.models import Scorer, Signal
 from apps.signals.services import freeze_statistics, score_new_responses
@@ -117,6 +118,10 @@ def test_the_door_refuses_what_does_not_fit(endpoint, manager, annotator, projec
     assert pointers(api.post(path, {"endpoint": "999"})) == ["/endpoint"]
     assert pointers(api.post(path, {"endpoint": str(endpoint.pk), "repetitions": 6})) == ["/repetitions"]
     problem(Api(annotator, scope="write").post(path, {"endpoint": str(endpoint.pk)}), 403)
+    first, again = (api.post(path, {"endpoint": str(endpoint.pk), "repetitions": 2}).json()["job"]["id"] for _ in "ab")
+    assert first == again
+    refused = problem(api.post(path, {"endpoint": str(endpoint.pk), "repetitions": 5}), 409)
+    assert "(2 times each question) is not finished" in refused["detail"]
     rule_set.rules.update(state="rejected")
     problem(api.post(path, {"endpoint": str(endpoint.pk)}), 409)
 
@@ -140,7 +145,7 @@ def test_the_file_of_verdicts_has_the_reward_with_its_parts(project, rule_set):
     freeze_statistics(scorer=model)
     late = ComparisonFactory(project=project).response_1
     Signal.objects.create(scorer=model, response=late, value=1e6, input_hash="")
-    (line, _late) = map(json.loads, verdict_lines(rule_set))
+    line, _late = map(json.loads, b"".join(verdict_lines(rule_set)).splitlines())
     assert (line["reward_model"]["scorer"], line["reward_model"]["statistics"]["mean"]) == (str(model.pk), 3.0)
     assert [(each["score"], each["fraction"]) for each in line["responses"]] == [(0.9, 1.0), (0.9, 0.5)]
     assert [each["rule_reward"] for each in line["responses"]] == [

@@ -2,13 +2,15 @@
 
 import pytest
 from django.db import IntegrityError
+from django.utils import timezone
 
 from apps.accounts.services import create_token
 from apps.core.errors import Conflict, InvalidInput
 from apps.jobs.models import Job
 from apps.projects.models import AuditEvent
+from apps.rules.editing import edit_rule
 from apps.rules.models import Rule, RuleExtraction, RuleSet
-from apps.rules.services import ProposedRule, activate, create_rule_set, edit_rule, start_mining
+from apps.rules.services import ProposedRule, activate, create_rule_set, start_mining
 from apps.signals.models import Scorer
 from tests.rules.labeled import bound, label_pairs
 
@@ -54,6 +56,36 @@ def test_a_set_that_was_active_never_changes(draft, manager):
     draft.refresh_from_db()
     assert draft.state == "retired"
     assert list(RuleSet.objects.filter(state="active")) == [changed.rule_set]
+
+
+@pytest.mark.parametrize(
+    ("number", "changes"), [(1, {"weight": 2.0}), (2, {"state": "rejected"}), (3, {"merged_into": 2})]
+)
+def test_figures_from_before_a_change_are_marked(draft, manager, number, changes):
+    RuleSet.objects.update(figures={"pairs": 9}, measured_at=timezone.now(), changed_at=None)
+    assert not RuleSet.objects.get().stale
+    activate(rule_set=draft, actor=manager)
+    edited = edit_rule(rule=rule(draft, number), actor=manager, changes=changes).rule_set
+    edited.refresh_from_db()
+    assert (edited.version, edited.figures, edited.stale) == (2, {"pairs": 9}, True)
+    assert not RuleSet.objects.get(version=1).stale
+
+
+def test_nothing_to_change_makes_no_draft(draft, manager):
+    activate(rule_set=draft, actor=manager)
+    with pytest.raises(InvalidInput, match="what to change"):
+        edit_rule(rule=rule(draft, 1), actor=manager, changes={})
+    assert RuleSet.objects.count() == 1
+
+
+def test_two_rules_that_count_never_say_the_same(draft, manager):
+    with pytest.raises(InvalidInput, match="Rule 2 of this set says the same"):
+        edit_rule(rule=rule(draft, 3), actor=manager, changes={"text": "is  KIND."})
+    edit_rule(rule=rule(draft, 2), actor=manager, changes={"state": "rejected"})
+    edit_rule(rule=rule(draft, 3), actor=manager, changes={"text": "Is kind."})
+    with pytest.raises(InvalidInput) as refused:
+        edit_rule(rule=rule(draft, 2), actor=manager, changes={"state": "kept"})
+    assert refused.value.errors[0].pointer == "/state"
 
 
 def test_merging_keeps_the_sources_of_both(draft, manager):
@@ -112,6 +144,9 @@ def test_mining_twice_is_one_run_and_needs_labels(project, manager):
     label_pairs(project, 40)
     first = start_mining(project=project, options={"miner": "programmatic"})
     assert start_mining(project=project, options={"miner": "programmatic"}) == first
+    for other in ({"seed": 1}, {"options": {"miner": "x"}}):
+        with pytest.raises(Conflict, match="Another search for rules is not finished"):
+            start_mining(project=project, **{"options": {"miner": "programmatic"}, **other})
     assert RuleExtraction.objects.count() == Job.objects.count() == 1
 
 

@@ -55,13 +55,16 @@ def _read(held: Held) -> None:
 
 def _interpret(asking: Asking, extraction: RuleExtraction) -> None:
     most = asking.endpoint.max_answer_tokens
+    shown: dict[int, Any] = {}
 
     def question(item: ExtractionItem, choice: rule_prompts.Choice) -> Wanted[Answer]:
+        shown[item.pk] = item.asked
         asked = rule_prompts.interpret(choice, max_tokens=most)
         return Wanted(item.pk, replace(asked, repetition=item.rounds), _something)
 
     def store(found: Found[Answer]) -> dict[str, Any]:
-        return {"reasoning": found.value.reasoning, "answer": found.value.text} if found.value else {}
+        said = {"reasoning": found.value.reasoning, "answer": found.value.text} if found.value else {}
+        return {"asked": shown.pop(found.key), **said}
 
     _each(asking, extraction, extraction.items.filter(reasoning="", answer=""), question, store, "interpreted")
     if not extraction.items.exclude(reasoning="", answer="").exists():
