@@ -238,7 +238,7 @@ def import_rows(
             if not options.dry_run:
                 score_new_responses(project=project)
             if claim is not None:
-                succeed(claim, result=storer.report.to_dict())
+                succeed(claim, result=storer.report.to_dict(), done=read)
             else:
                 _tell_finished(source)
     return storer.report
