@@ -226,7 +226,8 @@ def import_rows(
         accounts=accounts,
         storing=transactions,
     )
-    units, read = pairs_of(rows, shape=options.shape, mapping=options.mapping), 0
+    ignored = storer.report.ignored_fields
+    units, read = pairs_of(rows, shape=options.shape, mapping=options.mapping, ignored=ignored), 0
     for batch in batches_of(units, split=options.split, look=duplicates.look):
         storer.store(batch)
         read += batch.rows

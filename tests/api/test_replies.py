@@ -191,6 +191,7 @@ def test_an_unknown_parameter_is_an_error_everywhere(manager, method):
 def test_an_unknown_parameter_names_the_known_ones(manager):
     reply = Api(manager).get(f"{COMPARISONS}?nmae=x&order=y")
     assert pointers(reply) == ["/nmae", "/order"]
+    assert pointers(Api(manager).get(f"{COMPARISONS}?state=open&state=complete")) == ["/state"]
     assert "cursor, external_id, fields, page_size, state" in reply.json()["errors"][0]["detail"]
     assert "it takes none" in Api(manager).post("projects/?x=1", {}).json()["errors"][0]["detail"]
 

@@ -147,6 +147,8 @@ def _import(options: argparse.Namespace) -> None:
 
 def _heed(report: Mapping[str, Any]) -> None:
     """Say what must not be overlooked; fail when no row came in, was there already, or was left out as asked."""
+    for name, count in (report.get("ignored_fields") or {}).items():
+        _say(f"The field {name!r} of {count} rows is not known, and was ignored.")
     if report.get("notice"):
         _say(str(report["notice"]))
     if not any(report.get(name) for name in CAME_IN):
