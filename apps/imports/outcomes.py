@@ -48,6 +48,8 @@ class ImportReport:
     contaminated: int = 0
     broken_off: int = 0
     """The line after which the file could not be read; 0 for a file that was read to its end."""
+    empty_responses: int = 0
+    """Comparisons with a response that says nothing, which a model may do; complete when all rows are read."""
     ignored_fields: Counter[str] = field(default_factory=Counter)
     """Fields of the rows that nothing was made of, and how many rows had them; complete when all rows are read."""
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -74,6 +76,7 @@ class ImportReport:
         told: dict[str, Any] = {"notice": self.notice} if self.notice else {}
         ignored = {name[:100]: count for name, count in sorted(self.ignored_fields.items())}
         told |= {"ignored_fields": ignored} if ignored else {}
+        told |= {"empty_responses": self.empty_responses} if self.empty_responses else {}
         return {**self.counts(), **told, "errors": self.errors}
 
 

@@ -231,6 +231,7 @@ def import_rows(
     for batch in batches_of(units, split=options.split, look=duplicates.look):
         storer.store(batch)
         read += batch.rows
+        storer.report.empty_responses += sum(not all(pair.texts) for _, pair in batch.pairs)
         on_batch(read)
     if source is not None:
         with transactions():

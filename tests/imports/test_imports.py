@@ -220,6 +220,12 @@ def test_unknown_fields_are_ignored_and_counted(project):
     assert "ignored_fields" not in load(project, row(split="train", prompt_hash="x", consensus={})).to_dict()
 
 
+def test_a_response_that_says_nothing_is_kept_and_counted(project):
+    report = load(project, row(responses=["", "So."]), row(external_id="q-2"))
+    assert (report.created, report.to_dict()["empty_responses"]) == (2, 1)
+    assert "empty_responses" not in load(project, row(external_id="q-3")).to_dict()
+
+
 def test_a_known_answer_that_prefers_neither_is_refused(project):
     report = load(project, row(gold=0))
     assert (report.created, report.errors[0]["field"]) == (0, "/gold")
