@@ -44,7 +44,7 @@ install_packages() {
     # What was installed with more extras will do: one list begins with the other.
     if ! cat ".venv/.installed-$extras"* 2>/dev/null | grep -qxF "$wanted"; then
         echo "Installing packages into .venv; the first time this takes minutes."
-        .venv/bin/python -m pip install -q -c constraints.txt -e ".[$extras]" ||
+        .venv/bin/python -m pip install -q -c constraints.txt -e ".[$extras]" -e ./client ||
             give_up "The packages could not be installed; pip says above why. Is the package index reachable?"
         echo "$wanted" >".venv/.installed-$extras"
     fi

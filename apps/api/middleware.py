@@ -18,6 +18,7 @@ from apps.core.selection import selected_fields
 PREFIXES = ("/api/", "/rm/")
 VARY = ("Authorization", "Cookie", "Accept")
 SAFE = frozenset({"GET", "HEAD"})
+OF_THE_CONTENT = frozenset({"Content-Type", "Content-Length", "Content-Disposition"})
 
 
 class LengthRequired(AppError):
@@ -73,14 +74,16 @@ def with_cache_headers(request: HttpRequest, response: HttpResponse) -> HttpResp
         response.headers.setdefault("Cache-Control", "no-store")
         return response
     response.headers.setdefault("Cache-Control", "private, no-cache")
-    if response.streaming or "ETag" in response.headers or "no-store" in response.headers["Cache-Control"]:
+    if "no-store" in response.headers["Cache-Control"]:
         return response
-    etag = etag_of(response.content)
-    response.headers["ETag"] = etag
-    wanted = parse_etags(request.headers.get("If-None-Match", ""))
+    if "ETag" not in response.headers:
+        if response.streaming:
+            return response
+        response.headers["ETag"] = etag_of(response.content)
+    etag, wanted = response.headers["ETag"], parse_etags(request.headers.get("If-None-Match", ""))
     if "*" in wanted or etag in {tag.removeprefix("W/") for tag in wanted}:
-        response.status_code, response.content = 304, b""
-        for name in ("Content-Type", "Content-Length"):
-            if name in response.headers:
-                del response.headers[name]
+        kept = {name: value for name, value in response.headers.items() if name not in OF_THE_CONTENT}
+        unchanged = HttpResponse(status=304, headers=kept)
+        del unchanged.headers["Content-Type"]
+        return unchanged
     return response

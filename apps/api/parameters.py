@@ -44,6 +44,10 @@ class KnownParameters(BasePermission):
             listed = f"known are {', '.join(sorted(known.names))}" if known.names else "it takes none"
             errors = [FieldError(f"/{name}", f"There is no such parameter; {listed}.") for name in unknown]
             raise InvalidInput("This address does not know such a parameter.", errors)
+        repeated = [name for name in values if len(values.getlist(name)) > 1]
+        if repeated:
+            errors = [FieldError(f"/{name}", "Send this parameter once.") for name in repeated]
+            raise InvalidInput("A parameter is there more than once.", errors)
         if FIELDS in values:
             _select(request._request, values[FIELDS], known.fields)
         return True

@@ -171,8 +171,12 @@ def _exchange(
             received = _within(response.iter_stream(), size)
     except httpcore.TimeoutException as error:
         raise RequestTimedOut(_("The server took too long.")) from error
-    except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
+    except (httpcore.ConnectError, OSError) as error:
         raise RequestFailed(_("The server could not be reached.")) from error
+    except httpcore.NetworkError as error:
+        raise RequestFailed(_("The connection broke before the server had answered.")) from error
+    except httpcore.ProtocolError as error:
+        raise RequestFailed(_("The server was reached, but what it answered is not whole, or is not HTTP.")) from error
     replied = {name.decode("ascii").lower(): value.decode("latin-1") for name, value in response.headers}
     return Reply(url=str(address), status=response.status, headers=replied, body=received)
 

@@ -15,7 +15,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
-from apps.core.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
+from apps.core.allowances import Limit, spend
+from apps.core.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound, TooMany
 from apps.core.json_values import why_unstorable
 from apps.core.outgoing import AddressRefused, Limits, RequestFailed, check_address, fetch
 from apps.endpoints.encryption import decrypted, encrypted, encrypted_again
@@ -156,6 +157,9 @@ def test_endpoint(*, endpoint: ModelEndpoint) -> ModelEndpoint:
         endpoint.test_wanted_at, endpoint.test_result = timezone.now(), None
         endpoint.save(update_fields=["test_wanted_at", "test_result"])
         return endpoint
+    left = spend(f"endpoint:{endpoint.pk}", Limit("requests", endpoint.requests_per_minute, 60.0))
+    if left is not None and left.refused:
+        raise TooMany(_("The calls of this minute are used up; try again in a moment."), left.retry_after)
     return run_test(endpoint=endpoint, backend=openai_backend(endpoint, seconds=TEST_SECONDS))
 
 

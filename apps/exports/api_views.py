@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import ListView
+from apps.core.entity_tags import etag_by
 from apps.core.file_replies import StoredFile, file_reply
 from apps.core.selection import selected_fields
 from apps.exports import services
@@ -152,4 +153,5 @@ class SnapshotDiff(APIView):
         )
         diff = services.diff_snapshots(before=before, after=after)
         wanted = selected_fields(request._request) or PARTS
-        return StreamingHttpResponse(diff.stream(wanted), content_type="application/json")
+        tag = etag_by("diff", before.pk, before.content_hash, after.pk, after.content_hash, *sorted(wanted))
+        return StreamingHttpResponse(diff.stream(wanted), content_type="application/json", headers={"ETag": tag})

@@ -47,6 +47,8 @@ def parse_selection(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         errors.append(
             FieldError("/splits", _("Expected shares that add up to 1, such as %(example)s.") % {"example": example})
         )
+    elif len({name.casefold() for name in splits}) < len(splits):  # one file, on many disks
+        errors.append(FieldError("/splits", _("Two names of splits differ by capital letters only.")))
     seed = body.get("seed", 0)
     if not is_whole(seed) or not 0 <= seed < 2**31:
         errors.append(FieldError("/seed", _("Expected a whole number from 0.")))

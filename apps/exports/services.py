@@ -78,7 +78,7 @@ def write_snapshot(
                 adopt_folder(draft, stored.folder)
                 stored.save(update_fields=["content_hash", "manifest"])
                 if claim is not None and claim.job_id == stored.job_id:
-                    succeed(claim, result=result_of(stored))
+                    succeed(claim, result=result_of(stored), done=sum(manifest["comparisons"].values()))
     snapshot.content_hash, snapshot.manifest = stored.content_hash, stored.manifest
 
 

@@ -1,5 +1,6 @@
 """What became of the rows of an import, counted in comparisons."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,10 @@ class ImportReport:
     contaminated: int = 0
     broken_off: int = 0
     """The line after which the file could not be read; 0 for a file that was read to its end."""
+    empty_responses: int = 0
+    """Comparisons with a response that says nothing, which a model may do; complete when all rows are read."""
+    ignored_fields: Counter[str] = field(default_factory=Counter)
+    """Fields of the rows that nothing was made of, and how many rows had them; complete when all rows are read."""
     errors: list[dict[str, Any]] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
@@ -68,7 +73,10 @@ class ImportReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, as the job's result shows it."""
-        told = {"notice": self.notice} if self.notice else {}
+        told: dict[str, Any] = {"notice": self.notice} if self.notice else {}
+        ignored = {name[:100]: count for name, count in sorted(self.ignored_fields.items())}
+        told |= {"ignored_fields": ignored} if ignored else {}
+        told |= {"empty_responses": self.empty_responses} if self.empty_responses else {}
         return {**self.counts(), **told, "errors": self.errors}
 
 

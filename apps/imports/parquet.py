@@ -144,4 +144,6 @@ def _refused(sentence: str) -> InvalidInput:
 
 
 def _short(error: BaseException) -> str:
+    if "schema depth limit" in str(error):
+        return "its columns are nested too deeply"
     return " ".join(str(error).split())[:200].rstrip(".")

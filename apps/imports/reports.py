@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from django.http import StreamingHttpResponse
 
+from apps.core.entity_tags import etag_by
 from apps.core.spreadsheets import formula_safe
 from apps.imports.models import Finding, Import
 
@@ -20,6 +21,9 @@ def report_of(made: Import, wanted: str) -> StreamingHttpResponse:
     lines = _csv(made) if wanted == "csv" else _jsonl(made)
     response = StreamingHttpResponse(lines, content_type=FORMATS[wanted])
     response["Content-Disposition"] = f'attachment; filename="import-{made.pk}.{wanted}"'
+    # Ids of findings only grow, so another run of the same import has another last one.
+    last = made.findings.order_by("-line", "-id").values_list("pk", flat=True).first()
+    response["ETag"] = etag_by("import", made.pk, made.position, last, wanted)
     return response
 
 

@@ -92,7 +92,12 @@ class OptionsSerializer(StrictSerializer):
 class DatasetSerializer(StrictSerializer):
     """A dataset on the Hugging Face hub."""
 
-    name = serializers.RegexField(DATASET_NAME, max_length=193, help_text="Owner and name: nvidia/HelpSteer2.")
+    name = serializers.RegexField(
+        DATASET_NAME,
+        max_length=193,
+        help_text="Owner and name: nvidia/HelpSteer2.",
+        error_messages={"invalid": "Expected owner/name, such as nvidia/HelpSteer2."},
+    )
     config = serializers.RegexField(r"^[\w.-]{1,100}$", required=False)
     split = serializers.RegexField(r"^\w[\w.-]{0,60}(\[\d{0,12}%?:\d{0,12}%?\])?$", required=False)
     revision = serializers.RegexField(r"^[\w./-]{1,100}$", required=False)
@@ -114,7 +119,7 @@ class ItemsSerializer(OptionsSerializer):
         """Ask for exactly one source."""
         sources = [name for name in ("items", "upload", "dataset") if name in attrs]
         if not sources:
-            raise serializers.ValidationError({"items": ["This field is required, or upload, or dataset."]})
+            raise serializers.ValidationError({"items": ["Send rows as items, or the id of an upload, or a dataset."]})
         if len(sources) > 1:
             raise serializers.ValidationError({sources[1]: [f"Send this or {sources[0]}, not both."]})
         if "upload" not in attrs and attrs.get("format") in CONTAINERS:

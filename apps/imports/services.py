@@ -226,7 +226,8 @@ def import_rows(
         accounts=accounts,
         storing=transactions,
     )
-    units, read = pairs_of(rows, shape=options.shape, mapping=options.mapping), 0
+    ignored = storer.report.ignored_fields
+    units, read = pairs_of(rows, shape=options.shape, mapping=options.mapping, ignored=ignored), 0
     with closing(storer):
         for batch in batches_of(units, split=options.split, look=duplicates.look):
             storer.store(batch)
@@ -239,7 +240,7 @@ def import_rows(
             if not options.dry_run:
                 score_new_responses(project=project)
             if claim is not None:
-                succeed(claim, result=storer.report.to_dict())
+                succeed(claim, result=storer.report.to_dict(), done=read)
             else:
                 _tell_finished(source)
     return storer.report

@@ -4,6 +4,7 @@ What makes import rows of a family of datasets stands in a module of its own: `h
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,10 +16,12 @@ from apps.imports.chosen_rejected import reward_bench, trl_preference
 from apps.imports.conversations import Row
 from apps.imports.helpsteer import helpsteer2_preference, helpsteer3_preference, rated_pair
 from apps.imports.mapping import called_by, mapped
-from apps.imports.rows import NATIVE_FIELDS, BadRow, ImportedPair, parse_row, storable
+from apps.imports.rows import NATIVE_FIELDS, OUR_FIELDS, BadRow, ImportedPair, parse_row, storable
 
 Unit = tuple[int, list[ImportedPair] | BadRow]
 PEEK_ROWS = 100
+MAX_IGNORED = 50
+"""So many names of unknown fields are counted; a file may have another one in each row."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,15 @@ class Shape:
 
 
 def pairs_of(
-    rows: Iterable[tuple[int, object]], *, shape: str | None = None, mapping: Mapping[str, Any] | None = None
+    rows: Iterable[tuple[int, object]],
+    *,
+    shape: str | None = None,
+    mapping: Mapping[str, Any] | None = None,
+    ignored: Counter[str] | None = None,
 ) -> Iterator[Unit]:
     """Yield (line, its comparisons or BadRow), by the named shape, a mapping, or what the columns tell.
 
+    Counts the fields of import rows that nothing is made of in `ignored`.
     Raises InvalidInput that names the columns when the first hundred rows look like nothing that is known.
     """
     source = iter(rows)
@@ -60,7 +68,20 @@ def pairs_of(
     if known is None and seen:
         raise unknown_columns(seen)
     known = known or SHAPES["native"]
-    yield from (_two_rows if known.name in TWO_ROWS else _each)(chain(waiting, source), known)
+    all_rows: Iterable[tuple[int, object]] = chain(waiting, source)
+    if ignored is not None and known.name == "native":
+        all_rows = _watched(all_rows, ignored)
+    yield from (_two_rows if known.name in TWO_ROWS else _each)(all_rows, known)
+
+
+def _watched(rows: Iterable[tuple[int, object]], ignored: Counter[str]) -> Iterator[tuple[int, object]]:
+    for item in rows:
+        row = item[1]
+        if isinstance(row, dict) and not row.keys() <= OUR_FIELDS:
+            for name in row.keys() - OUR_FIELDS:
+                if name in ignored or len(ignored) < MAX_IGNORED:
+                    ignored[name] += 1
+        yield item
 
 
 def shape_of(row: Row) -> Shape | None:

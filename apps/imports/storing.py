@@ -197,6 +197,7 @@ class Storer:
         decided.findings += [(line, (Finding.Kind.REJECTED, bad.field, bad.reason), "") for line, bad in batch.refused]
         report.broken_off = next((line for line, bad in batch.refused if isinstance(bad, BrokenOff)), report.broken_off)
         decided.findings.sort(key=lambda finding: finding[0])
+        report.empty_responses += sum(not all(pair.texts) for _, pair in batch.pairs)
         report.created += len(decided.new)
         report.updated += len(decided.changed) + decided.labeled
         report.unchanged += decided.unchanged

@@ -1,5 +1,6 @@
 """Take an import back: the comparisons that it made, with the labels that came along."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -55,10 +56,13 @@ def refuse_undo(made: Import) -> None:
         )
 
 
-def undo_import(*, made: Import, claim: Claim | None = None) -> int:
+def undo_import(
+    *, made: Import, claim: Claim | None = None, on_rows: Callable[[int, int], None] = lambda done, total: None
+) -> int:
     """Delete the comparisons that an import made, with the labels it brought, and texts that nothing else uses.
 
-    Returns how many comparisons. Snapshots that have them are copies, and stay.
+    Returns how many comparisons; `on_rows` hears how many are deleted so far, and of how many. Snapshots that have them
+    are copies, and stay.
 
     One transaction: their queue items are locked first, so that nobody is leased one meanwhile.
     """
@@ -71,12 +75,13 @@ def undo_import(*, made: Import, claim: Claim | None = None) -> int:
             list(items.filter(pk__in=ids[start : start + UNDO_CHUNK]).values_list("pk"))
         refuse_undo(made)
         for start in range(0, len(ids), UNDO_CHUNK):
+            on_rows(start, len(ids))
             _delete(ids[start : start + UNDO_CHUNK])
         made.undone_at = timezone.now()
         made.save(update_fields=["undone_at"])
         with storing(claim) if claim is not None else nullcontext():
             if claim is not None:
-                succeed(claim, result={"deleted": len(ids)})
+                succeed(claim, result={"deleted": len(ids)}, done=len(ids))
     return len(ids)
 
 

@@ -20,6 +20,7 @@ from apps.imports.models import Finding, Import
 from apps.imports.outcomes import COUNTS, notice_of
 from apps.imports.reports import FORMATS, report_of
 from apps.imports.undoing import start_undo
+from apps.jobs.models import Job
 from apps.jobs.services import live_queues
 from apps.projects.access import SEES_RESULTS, get_membership
 from apps.projects.models import Membership, Project
@@ -148,6 +149,9 @@ def _shown(membership: Membership, made: Import) -> dict[str, Any]:
     jobs = [made.undo_job, made.job, made.preview_job]
     job = next((job for job in jobs if job is not None and not job.finished), None)
     failed = next((job for job in jobs if job is not None and job.finished and job.error), None)
+    latest = next((job for job in jobs if job is not None), None)
+    if latest is not None and latest.state == Job.State.CANCELLED:
+        failed = latest
     ended = made.job is None or made.job.finished
     always = {"created", "updated", "unchanged", "rejected"}
     counts = [

@@ -12,6 +12,7 @@ import psycopg
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.db.models.functions import Greatest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from kombu.exceptions import OperationalError
@@ -149,9 +150,13 @@ def storing(claim: Claim) -> Iterator[Job]:
 
 
 @transaction.atomic
-def succeed(claim: Claim, *, result: dict[str, Any]) -> None:
-    """Finish the job; call it inside `storing` so that results and state commit together."""
-    if not _finish(_held(claim), Job.State.SUCCEEDED, result=result, done=F("total"), message=""):
+def succeed(claim: Claim, *, result: dict[str, Any], done: int = 0) -> None:
+    """Finish the job; call it inside `storing` so that results and state commit together.
+
+    `done` is how much it was where nobody knew before: a short job ends before any of its progress is stored.
+    """
+    amount = Greatest("total", done) if done else F("total")
+    if not _finish(_held(claim), Job.State.SUCCEEDED, result=result, done=amount, total=amount, message=""):
         raise LeaseLost
     _tell(claim.job_id)
 

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from apps.accounts.api_views import SignedInRequest
 from apps.core.api_views import Filter, ListView
+from apps.core.entity_tags import etag_by
 from apps.core.errors import FieldError, InvalidInput
 from apps.exports.models import Snapshot
 from apps.jobs.api_views import accepted
@@ -219,6 +220,7 @@ class RewardModelArchive(APIView):
             if request.method == "HEAD"
             else StreamingHttpResponse(archive, content_type=TAR)
         )
+        response.headers["ETag"] = etag_by("archive", model.pk, model.folder, archive.size)
         response.headers["Content-Length"] = str(archive.size)
         response.headers["Content-Disposition"] = f'attachment; filename="{root}.tar"'
         return response

@@ -104,6 +104,25 @@ def test_what_one_has_is_not_sent_again(manager):
     assert changed.headers["ETag"] != tag
 
 
+def test_long_replies_that_stay_the_same_are_not_sent_again_either(world, manager):
+    api = Api(manager)
+    paths = [
+        f"reward-models/{world.model.pk}/archive/",
+        f"snapshots/{world.snapshot.pk}/diff/{world.snapshot.pk}/",
+        f"imports/{world.made.pk}/report/",
+    ]
+    for path in paths:
+        first = api.get(path)
+        assert first.getvalue() or path == paths[-1]
+        again = api.get(path, headers={"If-None-Match": first.headers["ETag"]})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+        assert "Content-Disposition" not in again.headers
+    tag = api.get(paths[-1]).headers["ETag"]
+    world.made.findings.create(line=1, kind="rejected", reason="Odd.")
+    assert api.get(paths[-1], headers={"If-None-Match": tag}).status_code == 200
+    assert api.get(f"{paths[1]}?fields=counts").headers["ETag"] != api.get(paths[1]).headers["ETag"]
+
+
 def test_replies_are_kept_by_nobody_else(manager):
     api = Api(manager)
     got = api.get("projects/tides/")
@@ -172,6 +191,7 @@ def test_an_unknown_parameter_is_an_error_everywhere(manager, method):
 def test_an_unknown_parameter_names_the_known_ones(manager):
     reply = Api(manager).get(f"{COMPARISONS}?nmae=x&order=y")
     assert pointers(reply) == ["/nmae", "/order"]
+    assert pointers(Api(manager).get(f"{COMPARISONS}?state=open&state=complete")) == ["/state"]
     assert "cursor, external_id, fields, page_size, state" in reply.json()["errors"][0]["detail"]
     assert "it takes none" in Api(manager).post("projects/?x=1", {}).json()["errors"][0]["detail"]
 

@@ -60,6 +60,7 @@ def test_a_snapshot_is_frozen_and_its_manifest_comes_with_the_job(api, project):
         ({"name": " "}, "/name"),
         ({"splits": [1]}, "/splits"),
         ({"splits": {"train": 0.5}}, "/splits"),
+        ({"splits": {"train": 0.5, "Train": 0.5}}, "/splits"),
         ({"splits": {"train": "1"}}, "/splits"),
         ({"splits": {"../x": 1}}, "/splits"),
         ({"seed": "1"}, "/seed"),

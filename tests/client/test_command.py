@@ -1,5 +1,6 @@
 """The command `tiebreak`: exit codes, one sentence on standard error, and a key that nobody else can read."""
 
+import gzip
 import io
 import json
 import stat
@@ -7,10 +8,11 @@ import sys
 
 import pytest
 
+from apps.exports.models import Snapshot
 from tests.client.conftest import answering, row
 from tests.factories import ProjectFactory
+from tiebreak import ApiError, credentials
 from tiebreak import command as module
-from tiebreak import credentials
 
 
 def test_projects_are_listed(command):
@@ -26,25 +28,41 @@ def test_import_export_and_watch(command, worker, pairs_file, tmp_path):
     assert "created 20" in done.stdout
     assert "rejected 1" in done.stdout
     assert "line 21: " in done.stderr
-    done = command("export", "tides", "--format", "trl-preference", "--output", "out")
+    assert command("import", "pairs.jsonl", "--project", "tides").returncode == 0  # everything is there already
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "?"}\n')
+    done = command("import", "bad.jsonl", "--project", "tides")
+    assert (done.returncode, "Nothing came in: every row was refused." in done.stderr) == (1, True)
+    wrong = command("export", "tides", "--format", "trl", "--output", "o")
+    assert (wrong.returncode, "/formats: Expected a list of these: annotations, " in wrong.stderr) == (1, True)
+    assert not Snapshot.objects.exists()
+    asked = ("--as", "jsonl.gz", "--split", "train=0.75", "--split", "test=0.25", "--seed", "3", "--card")
+    done = command(
+        "export", "tides", "--format", "annotations", "--output", "out", *asked, "--filters", '{"strength": {"min": 2}}'
+    )
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "manifest.json",
-        "train.jsonl",
-        "validation.jsonl",
-    ]
+    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    files = ["annotations/test.jsonl.gz", "annotations/train.jsonl.gz"]
+    assert made == ["README.md", *files, "croissant.json", "manifest.json"]
+    assert files[0] in (tmp_path / "out" / "README.md").read_text()
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert sorted(manifest["files"]) == files
+    assert (manifest["selection"]["seed"], manifest["selection"]["filters"]) == (3, {"strength": {"min": 2}})
     assert done.stdout.splitlines()[-1] == f"Snapshot {manifest['id']}, content {manifest['content_hash']}"
     again = command(
-        "export", "tides", "--format", "annotations", "--output", "out2", "--snapshot", manifest["id"], "--json"
+        *("export", "tides", "--format", "annotations", "--as", "jsonl.gz", "--output", "out2"),
+        *("--snapshot", manifest["id"], "--json"),
     )
     assert json.loads(again.stdout)["content_hash"] == manifest["content_hash"]
     wrong = command(
         "export", "tides", "--format", "annotations", "--as", "xml", "--output", "o", "--snapshot", manifest["id"]
     )
     assert wrong.returncode == 1
-    assert "There is no format annotations as xml. The snapshot has annotations as " in wrong.stderr
-    rows = [json.loads(line) for line in (tmp_path / "out2" / "train.jsonl").read_text().splitlines()]
+    assert "has no annotations as xml. It has annotations as jsonl.gz." in wrong.stderr
+    ProjectFactory(slug="waves")
+    wrong = command("export", "waves", "--format", "annotations", "--output", "o", "--snapshot", manifest["id"])
+    assert (wrong.returncode, "is not one of the project waves" in wrong.stderr) == (1, True)
+    with gzip.open(tmp_path / "out2" / "train.jsonl.gz") as stream:
+        rows = [json.loads(line) for line in stream]
     assert rows
     assert "consensus" in rows[0]
     watched = command("watch", manifest["job"]["id"])
@@ -59,6 +77,8 @@ def test_import_export_and_watch(command, worker, pairs_file, tmp_path):
         (("watch", "999"), 1, "There is no such job"),
         (("score", "1", "missing"), 1, "missing: No such file or directory."),
         (("import", "x", "--project", "p", "--options", "[]"), 2, "expected a JSON object"),
+        (("import", "x", "--project", "p", "--options", "{a"), 2, "expected a JSON object: Expecting property name"),
+        (("export", "p", "--format", "f", "--output", "o", "--split", "test"), 2, "such as test=0.1, not 'test'"),
         (("watch",), 2, "usage: tiebreak watch"),
         (("dance",), 2, "invalid choice"),
     ],
@@ -159,7 +179,7 @@ def test_scoring_reads_lines_and_adds_rewards(token, monkeypatch, capsys):
         return 200, {}, json.dumps({"rewards": rewards, "model": "7", "shaping": body["shaping"]}).encode()
 
     items = [{"messages": [{"role": "user", "content": "?"}], "response": "x" * (n % 7)} for n in range(300)]
-    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(json.dumps(item) + "\n" for item in items)))
+    monkeypatch.setattr(sys, "stdin", typed("".join(json.dumps(item) + "\n" for item in items).encode()))
     with answering(scoring) as url:
         monkeypatch.setenv("TIEBREAK_URL", url)
         monkeypatch.setenv("TIEBREAK_TOKEN", token)
@@ -174,10 +194,35 @@ def test_scoring_reads_lines_and_adds_rewards(token, monkeypatch, capsys):
 def test_a_line_that_is_no_item_is_named(home, monkeypatch, capsys):
     monkeypatch.setenv("TIEBREAK_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("TIEBREAK_TOKEN", "tb_x")
-    for text, said in (("{}\n", "expected an object"), ("\n{\n", "line 2: this is not JSON")):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    for text, said in (
+        (b"{}\n", "expected an object"),
+        (b"\n{\n", "line 2: this is not JSON"),
+        (b'{"messages": "caf\xe9"}\n', "line 1: this is not UTF-8"),
+    ):
+        monkeypatch.setattr(sys, "stdin", typed(text))
         assert module.main(["score", "7", "-"]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_what_the_server_refuses_is_named_by_its_line(token, monkeypatch, capsys):
+    def refusing(request):
+        if len(json.loads(request.sent)["items"]) == 256:
+            return 200, {}, json.dumps({"rewards": [0.5] * 256, "model": "7", "shaping": "none"}).encode()
+        errors = [{"pointer": "/items/3/response", "detail": "Expected text."}]
+        return 422, {}, json.dumps({"detail": "Expected text.", "errors": errors}).encode()
+
+    line = json.dumps({"messages": [], "response": "x"}).encode() + b"\n"
+    monkeypatch.setattr(sys, "stdin", typed(b"\n" + line * 300))
+    with answering(refusing) as url:
+        monkeypatch.setenv("TIEBREAK_URL", url)
+        monkeypatch.setenv("TIEBREAK_TOKEN", token)
+        assert module.main(["score", "7", "-"]) == 1
+    assert capsys.readouterr().err == "tiebreak: -, line 261, /response: Expected text.\n"
+    assert str(ApiError.of(422, {"detail": "Odd.", "errors": [{"pointer": "/a", "detail": "Odd."}]})) == "/a: Odd."
+
+
+def typed(content):
+    return io.TextIOWrapper(io.BytesIO(content))
 
 
 def test_rows_of_other_projects_stay_there(command, worker, tmp_path):

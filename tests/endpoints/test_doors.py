@@ -2,6 +2,8 @@
 
 import json
 import logging
+import socket
+import threading
 
 import pytest
 from cryptography.fernet import Fernet
@@ -99,6 +101,28 @@ def test_the_test_says_what_was_answered_or_what_is_wrong(server, endpoint, mana
     assert (test["ok"], test["error"]) == (False, "The server does not accept the key (401). no credit")
     assert ModelCall.objects.filter(purpose="test").count() == 2
     assert KEY not in caplog.text
+
+
+def test_the_test_counts_within_the_rate_limit_and_tells_a_bad_answer_from_none(server, endpoint, manager):
+    change_endpoint(endpoint=endpoint, requests_per_minute=1)
+    api = Api(manager, scope="write")
+    assert api.post(f"model-endpoints/{endpoint.pk}/test/", {}).status_code == 200
+    assert problem(api.post(f"model-endpoints/{endpoint.pk}/test/", {}), 429)["detail"].startswith("The calls of this")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        change_endpoint(
+            endpoint=endpoint, requests_per_minute=0, base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        )
+
+        def answer():
+            with listener.accept()[0] as near:
+                near.recv(65536)
+                near.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        said = api.post(f"model-endpoints/{endpoint.pk}/test/", {}).json()["test"]["error"]
+        thread.join()
+    assert "The server was reached, but what it answered is not whole, or is not HTTP." in said
 
 
 def test_the_pages_add_test_change_and_delete(server, client, manager):

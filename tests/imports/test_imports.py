@@ -212,3 +212,20 @@ def test_the_demo_rows_all_go_in_with_the_cases_they_promise(project):
     statuses = set(Consensus.objects.values_list("status", flat=True))
     assert statuses == {"agreed", "neither", "excluded", "escalated"}
     assert any(len(messages) > 1 for messages in Prompt.objects.values_list("messages", flat=True))
+
+
+def test_unknown_fields_are_ignored_and_counted(project):
+    report = load(project, row(metdata={}), row(external_id="q-2", metdata=1, Split=2))
+    assert (report.created, report.to_dict()["ignored_fields"]) == (2, {"Split": 1, "metdata": 2})
+    assert "ignored_fields" not in load(project, row(split="train", prompt_hash="x", consensus={})).to_dict()
+
+
+def test_a_response_that_says_nothing_is_kept_and_counted(project):
+    report = load(project, row(responses=["", "So."]), row(external_id="q-2"))
+    assert (report.created, report.to_dict()["empty_responses"]) == (2, 1)
+    assert "empty_responses" not in load(project, row(external_id="q-3")).to_dict()
+
+
+def test_a_known_answer_that_prefers_neither_is_refused(project):
+    report = load(project, row(gold=0))
+    assert (report.created, report.errors[0]["field"]) == (0, "/gold")

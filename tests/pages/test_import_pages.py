@@ -34,6 +34,15 @@ def work(made):
     return Import.objects.get(pk=made.pk)
 
 
+@pytest.mark.django_db
+def test_a_cancelled_import_says_so(as_user, manager, project):
+    made = start_import_of_items(project=project, items=[row()], created_by=manager)
+    Job.objects.update(state="cancelled")
+    Import.objects.update(position=1, counts={"created": 1}, first_made=1, last_made=1)
+    html = as_user(manager).get(f"{PATH}{made.pk}/").content.decode()
+    assert "This import was cancelled: what came in before that stays until it is undone." in html
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_file_is_looked_at_mapped_tried_imported_and_undone(as_user, manager, project):
     client = as_user(manager)

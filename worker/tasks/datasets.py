@@ -22,7 +22,11 @@ def import_pairs(job_id: int) -> None:
         inputs = held.job.inputs
         made = Import.objects.select_related("project", "upload").get(pk=inputs["import"])
         if inputs.get("undo"):
-            undo_import(made=made, claim=held.claim)
+            undo_import(
+                made=made,
+                claim=held.claim,
+                on_rows=lambda done, total: held.progress(done, total, f"{done} of {total} comparisons deleted"),
+            )
         elif inputs.get("preview"):
             return preview_import(made=made, dataset_rows=dataset_rows)
         else:

@@ -40,6 +40,7 @@ class Held:
     def __init__(self, job: Job, claim: jobs.Claim) -> None:
         self.job, self.claim = job, claim
         self.lost = threading.Event()
+        self.amount = 0
         self.on_lost: Callable[[], object] = lambda: None
         self._progress: tuple[int, int, str] | None = None
         self._over = threading.Event()
@@ -59,7 +60,7 @@ class Held:
         """Note how far the work is, to be stored within a second; raise LeaseLost when the job is no longer ours."""
         if self.lost.is_set():
             raise jobs.LeaseLost
-        self._progress = (done, total, message)
+        self._progress, self.amount = (done, total, message), max(done, total)
 
     def _beat(self) -> None:
         beat_at = time.monotonic()
@@ -96,7 +97,7 @@ def run_job(job_id: int, work: Callable[[Held], dict[str, Any] | None]) -> None:
         with Held(job, claim) as held:
             result = work(held)
         if result is not None:
-            jobs.succeed(claim, result=result)
+            jobs.succeed(claim, result=result, done=held.amount)
     except jobs.LeaseLost:
         logger.info("Job %s was taken over or cancelled; this worker stops.", job_id)
     except WorkerStops:

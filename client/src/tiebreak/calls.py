@@ -129,6 +129,10 @@ class Calls:
             snapshot_id, export_format, split, Path(to), self.retries, extension=extension, report=report
         )
 
+    def download_document(self, snapshot_id: str, name: str, to: str | os.PathLike[str]) -> Operation[Path]:
+        """Bring a document of a snapshot."""
+        return transfers.download_document(snapshot_id, name, Path(to), self.retries)
+
     def start_training(self, slug: str, recipe: Mapping[str, Any] | None, snapshot: str | None) -> Operation[Started]:
         """Train a reward model."""
         body = {"recipe": dict(recipe or {}), "snapshot": snapshot}

@@ -127,7 +127,10 @@ class Tiebreak:
         return self._run(self._calls.snapshot(snapshot_id))
 
     def create_snapshot(self, slug: str, name: str, **selection: Any) -> Started:
-        """Freeze a dataset: `splits`, `seed` and `filters` say which; its files are there when the job is done."""
+        """Freeze a dataset, as `splits`, `seed`, `filters`, `formats` and `encodings` say.
+
+        Its files are there when the job is done.
+        """
         return self._run(self._calls.create_snapshot(slug, name, selection))
 
     def download(
@@ -143,6 +146,10 @@ class Tiebreak:
         """Bring a file of a snapshot to `to`: whole, checked against the manifest, resumed after a break."""
         with bar(progress, f"{format}/{split}.{extension}", in_bytes=True) as report:
             return self._run(self._calls.download(id_of(snapshot), format, split, to, extension, report))
+
+    def download_document(self, snapshot: Snapshot | str, name: str, to: str | os.PathLike[str]) -> Path:
+        """Bring a snapshot's data card (`README.md`) or Croissant description (`croissant.json`) to `to`."""
+        return self._run(self._calls.download_document(id_of(snapshot), name, to))
 
     # --- Reward models ---
 

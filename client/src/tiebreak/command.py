@@ -6,20 +6,23 @@ Exit codes: 0 done · 1 refused, failed or not found · 2 wrong arguments · 3 t
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from getpass import getpass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 from tiebreak import credentials
 from tiebreak.client import Tiebreak
-from tiebreak.errors import NetworkError, NotSignedIn, TiebreakError
+from tiebreak.errors import ApiError, NetworkError, NotSignedIn, TiebreakError
+from tiebreak.results import Snapshot
 from tiebreak.transport import Target
 
 REFUSED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+CAME_IN = ("created", "updated", "unchanged", "excluded")
+RULE_VERDICTS = "rule-verdicts"
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -65,18 +68,21 @@ def _parser() -> argparse.ArgumentParser:
     _common(bring)
     export = command("export", _export, "Make a snapshot, wait for it and download its files of one format.")
     export.add_argument("project", metavar="PROJECT", help="the project's slug")
-    export.add_argument("--format", required=True, metavar="F", help="such as trl-preference or annotations")
+    export.add_argument(
+        "--format", required=True, metavar="F", help="such as trl-preference, annotations or rule-verdicts"
+    )
     export.add_argument("--output", required=True, type=Path, metavar="DIR")
     export.add_argument(
-        "--as", dest="extension", default="jsonl", metavar="E", help="jsonl (the default), parquet or csv"
+        "--as", dest="extension", default="jsonl", metavar="E", help="jsonl (the default), parquet, csv or jsonl.gz"
     )
+    export.add_argument(
+        "--split", type=_share, action="append", metavar="NAME=SHARE", help="such as test=0.1; once for each split"
+    )
+    export.add_argument("--seed", type=int, metavar="N", help="of the division into splits")
+    export.add_argument("--filters", type=_object, metavar="JSON", help='which comparisons, such as {"strength": 2}')
+    export.add_argument("--card", action="store_true", help="bring README.md and croissant.json, too")
     export.add_argument("--snapshot", metavar="ID", help="take the files of this snapshot instead of making one")
     export.add_argument("--name", help="what a new snapshot is called")
-    export.add_argument(
-        "--rule-verdicts",
-        action="store_true",
-        help="a new snapshot also has the format rule-verdicts: what the active rule set says of each response",
-    )
     _common(export)
     watch = command("watch", _watch, "Watch a job until it has ended.")
     watch.add_argument("job", metavar="JOB")
@@ -134,38 +140,40 @@ def _import(options: argparse.Namespace) -> None:
     report = dict(job.result or {})
     if options.json:
         _print(json.dumps(report))
+        _heed(report)
         return
     _print(" · ".join(f"{name} {count}" for name, count in report.items() if isinstance(count, int)))
     for error in report.get("errors") or ():
-        _say(f"line {error.get('line')}: {error.get('field')}: {error.get('reason')}")
+        _say(f"line {error.get('line')}: {error.get('field') or 'row'}: {error.get('reason')}")
+    _heed(report)
+
+
+def _heed(report: Mapping[str, Any]) -> None:
+    """Say what must not be overlooked; fail when no row came in, was there already, or was left out as asked."""
+    for name, count in (report.get("ignored_fields") or {}).items():
+        _say(f"The field {name!r} of {count} rows is not known, and was ignored.")
+    if report.get("notice"):
+        _say(str(report["notice"]))
+    if not any(report.get(name) for name in CAME_IN):
+        raise TiebreakError("Nothing was imported.")
 
 
 def _export(options: argparse.Namespace) -> None:
     folder: Path = options.output
     folder.mkdir(parents=True, exist_ok=True)
     with Tiebreak.stored() as client:
-        snapshot_id = options.snapshot
-        if snapshot_id is None:
-            name = options.name or f"Export of {datetime.now():%Y-%m-%d %H:%M}"
-            asked = {"rule_verdicts": True} if options.rule_verdicts else {}
-            started = client.create_snapshot(options.project, name, **asked)
-            client.wait(started, progress=_shown(options))
-            snapshot_id = str(started.id)
-        snapshot = client.snapshot(snapshot_id)
-        names = [PurePosixPath(name) for name in snapshot.files]
-        wanted = [
-            name for name in names if (str(name.parent), name.suffix) == (options.format, f".{options.extension}")
-        ]
-        if not wanted:
-            known = sorted({f"{name.parent} as {name.suffix[1:]}" for name in names})
-            wrong = f"{options.format} as {options.extension}"
-            raise TiebreakError(f"There is no format {wrong}. The snapshot has {', '.join(known)}.")
+        snapshot = _frozen(client, options)
+        wanted = _files_of(snapshot, options.format, options.extension)
+        # A card names files where they lie in the snapshot.
+        below = folder / options.format if options.card else folder
         files = {}
-        for name in wanted:
-            to = folder / name.name
-            split, extension = name.name.split(".", 1)
+        for split, name in wanted.items():
+            to = below / f"{split}.{options.extension}"
+            extension = options.extension
             client.download(snapshot, options.format, split, to, extension=extension, progress=_shown(options))
-            files[str(to)] = snapshot.files[str(name)].rows
+            files[str(to)] = snapshot.files[name].rows
+        for name in ("README.md", "croissant.json") if options.card else ():
+            client.download_document(snapshot, name, folder / name)
     (folder / "manifest.json").write_text(json.dumps(dict(snapshot.raw), indent=2) + "\n")
     if options.json:
         _print(json.dumps({"snapshot": snapshot.id, "content_hash": snapshot.content_hash, "files": files}))
@@ -173,6 +181,46 @@ def _export(options: argparse.Namespace) -> None:
     for path, rows in files.items():
         _print(f"{path}: {rows} rows" if rows is not None else path)
     _print(f"Snapshot {snapshot.id}, content {snapshot.content_hash}")
+
+
+def _frozen(client: Tiebreak, options: argparse.Namespace) -> Snapshot:
+    """Return the snapshot that is named, or make one of the one format; the server knows which formats there are."""
+    asked = {
+        "splits": dict(options.split or ()),
+        "seed": options.seed,
+        "filters": options.filters,
+    }
+    chosen = {name: value for name, value in asked.items() if value not in (None, {})}
+    if options.snapshot is None:
+        # What the rules say is frozen on request, beside formats of labels.
+        of_format = {"rule_verdicts": True} if options.format == RULE_VERDICTS else {"formats": [options.format]}
+        chosen |= {"formats": ["annotations"], "encodings": [options.extension], **of_format}
+        name = options.name or f"Export of {datetime.now():%Y-%m-%d %H:%M}"
+        started = client.create_snapshot(options.project, name, **chosen)
+        client.wait(started, progress=_shown(options))
+        return client.snapshot(str(started.id))
+    if chosen:
+        raise TiebreakError(f"A snapshot that is there has its {', '.join(chosen)}; leave them out, or --snapshot.")
+    snapshot = client.snapshot(options.snapshot)
+    if snapshot.raw.get("project") != options.project:
+        raise TiebreakError(f"Snapshot {snapshot.id} is not one of the project {options.project}.")
+    return snapshot
+
+
+def _files_of(snapshot: Snapshot, format: str, extension: str) -> dict[str, str]:
+    """Return the names of a snapshot's files in one format and encoding, by split."""
+    parts = {name: (*name.partition("/")[::2], name) for name in snapshot.files}
+    found = {}
+    for name, (of_format, file, _name) in parts.items():
+        split, _dot, ending = file.partition(".")
+        if (of_format, ending) == (format, extension):
+            found[split] = name
+    if not found:
+        formats = sorted({of_format for of_format, _file, _name in parts.values()})
+        endings = sorted({file.partition(".")[2] for _format, file, _name in parts.values()})
+        known = f"It has {', '.join(formats)} as {', '.join(endings)}." if parts else "Its files are not written yet."
+        raise TiebreakError(f"Snapshot {snapshot.id} has no {format} as {extension}. {known}")
+    return found
 
 
 def _watch(options: argparse.Namespace) -> None:
@@ -186,36 +234,67 @@ def _score(options: argparse.Namespace) -> None:
     with Tiebreak.stored() as client, _opened(options.file) as stream:
         items = _items(stream, options.file)
         while part := list(islice(items, 2048)):
-            scores = client.score(options.model, part, shaping=options.shaping, progress=_shown(options))
-            for item, reward in zip(part, scores.rewards, strict=True):
+            try:
+                scores = client.score(
+                    options.model, [item for _, item in part], shaping=options.shaping, progress=_shown(options)
+                )
+            except ApiError as error:
+                raise _at_lines(error, options.file, [number for number, _ in part]) from error
+            for (_, item), reward in zip(part, scores.rewards, strict=True):
                 _print(json.dumps({**item, "reward": reward}, ensure_ascii=False))
 
 
-def _items(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
+def _items(stream: IO[bytes], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the line number and the item of each line."""
     for number, line in enumerate(stream, start=1):
         if not line.strip():
             continue
         try:
-            item = json.loads(line)
+            item = json.loads(line.decode())
+        except UnicodeDecodeError:
+            raise TiebreakError(f"{name}, line {number}: this is not UTF-8.") from None
         except ValueError:
             raise TiebreakError(f"{name}, line {number}: this is not JSON.") from None
         if not isinstance(item, dict) or not {"messages", "response"} <= set(item):
             raise TiebreakError(f"{name}, line {number}: expected an object with messages and response.")
-        yield item
+        yield number, item
+
+
+def _at_lines(error: ApiError, name: str, lines: Sequence[int]) -> TiebreakError:
+    """Return an error whose pointers into the items name lines of the file instead."""
+    said = []
+    for each in error.errors:
+        parts = each.pointer.split("/", 3)
+        if parts[:2] != ["", "items"] or len(parts) < 3 or not parts[2].isdecimal() or int(parts[2]) >= len(lines):
+            return error
+        rest = f", /{parts[3]}" if parts[3:] else ""
+        said.append(f"{name}, line {lines[int(parts[2])]}{rest}: {each.detail}")
+    return TiebreakError(" ".join(said)) if said else error
 
 
 # --- Inside ---
 
 
 def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a JSON object: {error}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError("expected a JSON object")
     return value
 
 
-def _opened(name: str) -> IO[str]:
-    return sys.stdin if name == "-" else open(name, encoding="utf-8")
+def _share(text: str) -> tuple[str, float]:
+    name, _equals, share = text.partition("=")
+    try:
+        return name, float(share)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a name and a share, such as test=0.1, not {text!r}") from None
+
+
+def _opened(name: str) -> IO[bytes]:
+    return sys.stdin.buffer if name == "-" else open(name, "rb")
 
 
 def _shown(options: argparse.Namespace) -> bool:

@@ -1,8 +1,11 @@
 """What can go wrong, each with a sentence that can be shown as it is. No message holds a token."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+_ITEM = re.compile(r"^/items/(\d{1,9})(?![^/])")
 
 if TYPE_CHECKING:
     from tiebreak.results import Job
@@ -62,8 +65,17 @@ class ApiError(TiebreakError):
             for each in problem.get("errors") or ()
             if isinstance(each, Mapping)
         )
-        said = [f"{each.pointer}: {each.detail}" for each in self.errors if each.detail != self.detail]
-        super().__init__(" ".join([self.detail, *said]))
+        said = [f"{each.pointer}: {each.detail}" for each in self.errors if each.pointer or each.detail != self.detail]
+        repeated = any(each.detail == self.detail and each.pointer for each in self.errors)
+        super().__init__(" ".join(said if repeated else [self.detail, *said]))
+
+    def with_items_from(self, first: int) -> "ApiError":
+        """Return the same error of a request whose first item is not the first of all."""
+        errors = [
+            {"pointer": _ITEM.sub(lambda found: f"/items/{int(found[1]) + first}", each.pointer), "detail": each.detail}
+            for each in self.errors
+        ]
+        return type(self)(self.status, {"title": self.title, "detail": self.detail, "errors": errors})
 
     @staticmethod
     def of(status: int, problem: Mapping[str, Any]) -> "ApiError":

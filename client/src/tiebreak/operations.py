@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tiebreak import results
-from tiebreak.errors import JobFailed, TimedOut, UnexpectedReply
+from tiebreak.errors import ApiError, JobFailed, TimedOut, UnexpectedReply
 from tiebreak.exchange import Operation, Pause, Request, Result, Retries, call, segment
 from tiebreak.results import Job, Raw, Scores, Started, decoded
 
@@ -62,7 +62,10 @@ def score(
     said: Scores | None = None
     for batch in _batches(items):
         path = f"reward-models/{segment(model)}/score/"
-        said = yield from post(path, {"items": batch, "shaping": shaping}, results.scores, retries)
+        try:
+            said = yield from post(path, {"items": batch, "shaping": shaping}, results.scores, retries)
+        except ApiError as error:
+            raise error.with_items_from(len(rewards)) from error
         if len(said.rewards) != len(batch):
             detail = f"The server gave {len(said.rewards)} rewards for {len(batch)} items."
             raise UnexpectedReply(detail)

@@ -20,6 +20,8 @@ SMALL = 8 << 20
 """Up to here a file goes in one request; a larger one in parts of this size."""
 TUS = {"Tus-Resumable": "1.0.0"}
 OFFSET = "application/offset+octet-stream"
+DOCUMENTS = {"README.md": "card", "croissant.json": "croissant"}
+"""Documents of a snapshot, and what their addresses end with."""
 REDIRECTS = frozenset({302, 303, 307, 308})
 
 
@@ -163,9 +165,24 @@ def download(
         formats = sorted({other.split("/")[0] for other in manifest.files})
         known = ", ".join(of_format or formats) or "none yet: its files are still being written"
         raise NotFound(404, {"detail": f"Snapshot {snapshot_id} has no file {name}. It has {known}."})
+    path = f"snapshots/{segment(snapshot_id)}/files/{segment(export_format)}/{segment(f'{split}.{extension}')}"
+    return (yield from _bring(path, entry, to, retries, report))
+
+
+def download_document(snapshot_id: str, name: str, to: Path, retries: Retries) -> Operation[Path]:
+    """Bring the data card or the Croissant description of a snapshot to `to`, as `download` brings a file."""
+    manifest = yield from get(f"snapshots/{segment(snapshot_id)}/", results.snapshot, retries)
+    entry = (manifest.raw.get("documents") or {}).get(name)
+    if entry is None or name not in DOCUMENTS:
+        raise NotFound(404, {"detail": f"Snapshot {snapshot_id} has no document {name}."})
+    file = decoded(lambda raw: SnapshotFile(name, raw["bytes"], raw["sha256"], None), entry)
+    path = f"snapshots/{segment(snapshot_id)}/{DOCUMENTS[name]}/"
+    return (yield from _bring(path, file, to, retries, None))
+
+
+def _bring(path: str, entry: SnapshotFile, to: Path, retries: Retries, report: Report | None) -> Operation[Path]:
     to.parent.mkdir(parents=True, exist_ok=True)
     part = to.with_name(f".{to.name}.{entry.sha256[:16]}.part")
-    path = f"snapshots/{segment(snapshot_id)}/files/{segment(export_format)}/{segment(f'{split}.{extension}')}"
     for last in (False, True):
         yield from _fetch_rest(path, part, entry, retries, report)
         found: str = yield Work(partial(_sha256, part))
@@ -175,7 +192,7 @@ def download(
         part.unlink()  # a part from elsewhere, or a disk that lies: once more from the beginning
         if last:
             break
-    raise DownloadDamaged(f"{name} of snapshot {snapshot_id} arrived damaged, twice.")
+    raise DownloadDamaged(f"{entry.name} arrived damaged, twice.")
 
 
 def _fetch_rest(path: str, part: Path, entry: SnapshotFile, retries: Retries, report: Report | None) -> Operation[None]:

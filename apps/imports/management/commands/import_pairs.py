@@ -78,6 +78,8 @@ class Command(BaseCommand):
             self.stderr.write(f"{where}line {row['line']}: {row['field'] or 'row'}: {row['reason']}")
         if report.rejected > SHOWN_ERRORS:
             self.stderr.write(f"{where}… and {report.rejected - SHOWN_ERRORS} more")
+        for name, count in sorted(report.ignored_fields.items()):
+            self.stderr.write(f"{where}the field {name!r} of {count} rows is not known, and was ignored")
         if report.broken_off:
             self.stderr.write(f"{where}{report.notice}")
 
