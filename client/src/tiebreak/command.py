@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", _export, "Make a snapshot, wait for it and download its files of one format.")
     export.add_argument("project", metavar="PROJECT", help="the project's slug")
     export.add_argument(
-        "--format", required=True, metavar="F", help="such as trl-preference, annotations or rule-verdicts"
+        "--format", required=True, metavar="F", help="trl-preference, annotations, rule-verdicts …"
     )
     export.add_argument("--output", required=True, type=Path, metavar="DIR")
     export.add_argument(
