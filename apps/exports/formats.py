@@ -58,7 +58,8 @@ EVERYTHING: dict[str, Format] = {
     ),
 }
 RULE_VERDICTS = "rule-verdicts"
-_OF_RESPONSE: dict[str, Column] = {"score": "float", "yes": ["int"], "no": ["int"], "not_applicable": ["int"]}
+VERDICTS = ("yes", "no", "not_applicable", "unreadable")
+_OF_RESPONSE: dict[str, Column] = {"score": "float", **{verdict: ["int"] for verdict in VERDICTS}}
 
 
 def rule_verdicts(row: Row) -> list[Row]:

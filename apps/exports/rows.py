@@ -21,6 +21,7 @@ from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from apps.exports.formats import VERDICTS
 from apps.exports.selection import PEOPLE, RULES
 from worker.core.label_figures import Labeled, Vote
 from worker.core.splits import Splits
@@ -309,7 +310,8 @@ def _verdicts_on(score: float | None, parts: str | None) -> Row | None:
     if score is None or parts is None:
         return None
     said = orjson.loads(parts)
-    return {"score": score, "yes": said["yes"], "no": said["no"], "not_applicable": said["not_applicable"]}
+    # Scores from before unreadable verdicts were counted apart have none of them.
+    return {"score": score, **{verdict: said.get(verdict, []) for verdict in VERDICTS}}
 
 
 def _conditions(project_id: int, filters: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:

@@ -35,7 +35,7 @@ from worker.core.datacard import CardFile, render_card
 
 BASE_FORMAT = "annotations"
 SCHEMA = "tiebreak-snapshot/2"
-FROZEN_RULES = ("version", "sha256", "rules", "not_applicable_is_yes")
+FROZEN_RULES = ("version", "sha256", "rules", "not_applicable_is_yes", "verifier")
 CARD, CROISSANT = "README.md", "croissant.json"
 DOCUMENTS = {CARD: "text/markdown; charset=utf-8", CROISSANT: "application/ld+json", LABELS_FILE: ENCODINGS["jsonl"]}
 CROISSANT_TYPES = {"parquet": "application/x-parquet", "csv": "text/csv", "jsonl": "application/jsonlines"}
@@ -227,7 +227,7 @@ def _manifest(
     }
     if RULES in snapshot.selection:
         config = Scorer.objects.get(pk=snapshot.selection[RULES]["scorer"]).config
-        manifest["rule_set"] = {name: config[name] for name in FROZEN_RULES}
+        manifest["rule_set"] = {name: config[name] for name in FROZEN_RULES if name in config}
     described = _described(snapshot.selection)
     for name, text in ((CARD, _card(manifest, described)), (CROISSANT, _croissant(manifest, described))):
         document = HashedFile(folder / name)

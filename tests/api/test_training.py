@@ -55,7 +55,7 @@ def test_while_one_is_unfinished_another_recipe_or_snapshot_is_409(api, world):
     other = create_snapshot(project=world.project, body={"name": "Other", "splits": {"train": 1.0}}, created_by=None)
     TrainingRun.objects.update(recipe=Recipe(epochs=3).to_dict())
     assert api.post(RUNS, {"recipe": {"epochs": 3}}).json()["id"] == str(world.run.pk)
-    same = {"recipe": {"epochs": 3}, "snapshot": str(world.snapshot.pk)}
+    same = {"recipe": {"epochs": 3}, "snapshot": str(TrainingRun.objects.get().snapshot_id)}
     assert api.post(RUNS, same).json()["id"] == str(world.run.pk)
     problem(api.post(RUNS, {"snapshot": str(other.pk)}), 409)
     assert TrainingRun.objects.count() == 1

@@ -44,7 +44,7 @@ def test_each_response_has_its_verdicts_and_score_beside_rules_and_hash(project,
     active_set(project)
     snapshot = written(project, ASKED)
     yes, no = (
-        {"score": score, "yes": a, "no": b, "not_applicable": []}
+        {"score": score, "yes": a, "no": b, "not_applicable": [], "unreadable": []}
         for score, a, b in ((0.25, [1], [2]), (0.0, [], [1, 2]))
     )
     rows = rows_of(snapshot, "rule-verdicts")
@@ -128,6 +128,6 @@ def test_scorers_made_before_learn_their_rules(project, pairs):
     migration = importlib.import_module("apps.rules.migrations.0003_rules_in_scorers")
     now = Scorer.objects.get().config
     migration.forget(apps, None)
-    assert set(Scorer.objects.get().config) == {"rule_set", "version"}
+    assert set(Scorer.objects.get().config) == {"rule_set", "version", "verifier"}
     migration.describe(apps, None)
     assert Scorer.objects.get().config == now

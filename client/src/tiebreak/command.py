@@ -68,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _common(bring)
     export = command("export", _export, "Make a snapshot, wait for it and download its files of one format.")
     export.add_argument("project", metavar="PROJECT", help="the project's slug")
-    export.add_argument(
-        "--format", required=True, metavar="F", help="trl-preference, annotations, rule-verdicts …"
-    )
+    export.add_argument("--format", required=True, metavar="F", help="trl-preference, annotations, rule-verdicts …")
     export.add_argument("--output", required=True, type=Path, metavar="DIR")
     export.add_argument(
         "--as", dest="extension", default="jsonl", metavar="E", help="jsonl (the default), parquet, csv or jsonl.gz"
