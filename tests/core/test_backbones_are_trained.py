@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -162,8 +163,7 @@ def test_over_long_pairs_are_counted_and_dropped_when_the_recipe_says_so(
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"learning_rate": 1e30}, "at step 2; lower the learning rate"),
-        ({"tuning": "lora", "lora_rank": 10**12}, "There is not enough memory."),
+        ({"learning_rate": 10, "weight_decay": 1e6}, "not finite; lower the learning rate"),
         ({"max_tokens": 8, "overlong": "drop"}, "overlong: every pair has a side of more than 8 tokens"),
         ({"settings": {"checkpoint_seconds": -1}}, "checkpoint_seconds must be at least 0"),
     ],
@@ -176,6 +176,19 @@ def test_what_cannot_be_trained_is_an_error_with_a_sentence(
     assert code == 1
     assert sentence in events[-1]["message"]
     assert not (run / "model").exists()
+
+
+def test_a_run_without_enough_memory_ends_with_a_sentence(
+    decoder: dict[str, Any], make_run: Any, train: Any, tmp_path: Path
+) -> None:
+    endless = pair_row(1, better="moon " * 400_000)  # which token sees which takes 160 GB
+    far = Path(shutil.copytree(decoder["backbone"], tmp_path / "far"))
+    config = json.loads((far / "config.json").read_text())
+    (far / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 1_000_000}))
+    recipe = decoder | {"tuning": "full", "backbone": str(far), "max_tokens": 1_000_000}
+    code, events = train(make_run(train=[endless], **recipe))
+    assert code == 1
+    assert "There is not enough memory." in events[-1]["message"]
 
 
 def test_half_precision_is_used_where_the_hardware_has_it_and_refused_elsewhere(

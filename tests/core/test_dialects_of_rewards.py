@@ -133,7 +133,7 @@ def test_nemo_gym_reads_what_an_agent_did():
         'User: Why?\n\nAssistant: [tool call] look_up({"q": "tides"})\n\nAssistant: [web_search_call]\n\n'
         "User: [tool result] The moon."
     )
-    assert read == Pair(asked, "I cannot.")
+    assert (str(read.prompt), read.response) == (asked, "I cannot.")
     for item, pointer in ((7, ""), ({"type": 7}, "/type"), ({"type": "function_call"}, "/name")):
         with pytest.raises(DialectError) as refused:
             DIALECTS["verify"]({**body, "responses_create_params": {"input": [item]}})

@@ -147,7 +147,7 @@ def tune(
 def held_out(
     recipe: Recipe, network: RewardNetwork, outputs: tuple[str, ...], pairs: TokenisedPairs, world: World
 ) -> dict[str, Any]:
-    """Return accuracy and log-loss of the network on held-out pairs."""
+    """Return accuracy and log-loss of the network on held-out pairs. Raises TrainingError for rewards beyond numbers."""
     rewards = np.zeros((len(pairs.tokens), len(outputs)))
     numbers = np.arange(len(pairs.labels))
     with torch.no_grad():
@@ -159,6 +159,8 @@ def held_out(
     # a head of ones and zeros picks the exported reward
     exported = Head(outputs, np.eye(len(outputs), dtype=np.float32), np.zeros(len(outputs), dtype=np.float32))
     reward = exported.rewards(rewards.astype(np.float32))
+    if not np.isfinite(reward).all():
+        raise TrainingError("Rewards of held-out pairs are not finite; lower the learning rate or check the labels.")
     sides = reward[0::2], reward[1::2]
     preference = pairs.labels.preference
     return {
