@@ -147,7 +147,7 @@ def tune(
 def held_out(
     recipe: Recipe, network: RewardNetwork, outputs: tuple[str, ...], pairs: TokenisedPairs, world: World
 ) -> dict[str, Any]:
-    """Return accuracy and log-loss of the network on held-out pairs. Raises TrainingError for rewards beyond numbers."""
+    """Return accuracy and log-loss of the network on held-out pairs. Raises TrainingError where they are no numbers."""
     rewards = np.zeros((len(pairs.tokens), len(outputs)))
     numbers = np.arange(len(pairs.labels))
     with torch.no_grad():
