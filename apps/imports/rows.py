@@ -137,8 +137,8 @@ def parse_row(row: object) -> list[ImportedPair]:
     if len(pairs) > 1 and (row.get("annotations") or row.get("gold") is not None):
         raise BadRow("/annotations", "Labels need a row with one pair; this one has several.")
     gold = row.get("gold")
-    if gold is not None and not (is_whole(gold) and 1 <= abs(gold) <= 3):
-        raise BadRow("/gold", "Expected a preference from -3 to 3 but not 0: a known answer prefers one; or null.")
+    if gold is not None and not (is_whole(gold) and -3 <= gold <= 3):
+        raise BadRow("/gold", "Expected a preference from -3 to 3, or null.")
     annotations = _annotations(row.get("annotations") or [])
     spelling = spelled_messages(messages)
     prompt_hash = hashlib.sha256(spelling).hexdigest()

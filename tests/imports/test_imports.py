@@ -226,6 +226,7 @@ def test_a_response_that_says_nothing_is_kept_and_counted(project):
     assert "empty_responses" not in load(project, row(external_id="q-3")).to_dict()
 
 
-def test_a_known_answer_that_prefers_neither_is_refused(project):
-    report = load(project, row(gold=0))
+def test_a_known_answer_may_be_a_tie_as_in_published_data(project):
+    assert load(project, row(gold=0)).created == 1
+    report = load(project, row(gold=4, external_id="q-2"))
     assert (report.created, report.errors[0]["field"]) == (0, "/gold")
