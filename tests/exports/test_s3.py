@@ -7,7 +7,6 @@ The server is moto's. It checks no signature, so a gate before it does, by AWS S
 import hashlib
 import hmac
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -18,8 +17,11 @@ from django.core.files.storage import storages
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+from apps.core.artifacts import artifact_storage
 from apps.core.file_replies import REDIRECT_SECONDS
+from apps.exports.services import find_file
 from config import settings as site
+from tests.e2e.running import wait_until
 from tests.exports.rows import ALL, labels, written
 from tests.imports.test_imports import load, row
 
@@ -156,7 +158,7 @@ def test_the_web_sends_a_part_itself_where_addresses_are_not_given_away(made, pr
     assert b"".join(client.get(path, headers={"Range": "bytes=7-20"}).streaming_content) == whole[7:21]
 
 
-def test_no_other_address_works(made, project, client, manager, monkeypatch):
+def test_no_other_address_works(made, project, client, manager):
     client.force_login(manager)
     address = address_of(client, project, made, "train.jsonl")
     fields = dict(parse_qsl(urlsplit(address).query))
@@ -168,8 +170,6 @@ def test_no_other_address_works(made, project, client, manager, monkeypatch):
     ):
         assert tampered != address
         assert httpx.get(tampered).status_code == 403
-    monkeypatch.setattr("apps.core.file_replies.REDIRECT_SECONDS", 1)
-    brief = address_of(client, project, made, "train.jsonl")
-    assert httpx.get(brief).status_code == 200
-    time.sleep(2.1)  # whole seconds are all that a signature knows
-    assert httpx.get(brief).text == "It has expired."
+    name = find_file(snapshot=made, export_format="trl-preference", file="train.jsonl").name
+    brief = artifact_storage().url(name, expire=1)
+    wait_until(lambda: httpx.get(brief).text == "It has expired.", 10, "the address to expire")
