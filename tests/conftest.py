@@ -37,12 +37,22 @@ def _empty_tables(case: TransactionTestCase) -> None:
 TransactionTestCase._fixture_teardown = _empty_tables
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist writes the groups into the names of the tests in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that start the product's processes in one of xdist's workers, one after another."""
     tests = Path(__file__).parent
     for item in items:
         if item.path.relative_to(tests).parts[0] in RUNS_PROCESSES:
             item.add_marker(pytest.mark.xdist_group("processes"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse an xdist that does not see the groups: each of its workers would run a Tiebreak of its own."""
+    if not getattr(session.config.option, "loadgroup", False):
+        return
+    for item in session.items:
+        if item.get_closest_marker("xdist_group") and not item.nodeid.endswith("@processes"):
+            raise pytest.UsageError(f"xdist has not put {item.nodeid} into its group; see the limits in pyproject.toml")
 
 
 @pytest.fixture(scope="session")
