@@ -1,11 +1,11 @@
 """Every address below /api/v1/."""
 
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView
 
 from apps.accounts import api_views as accounts
 from apps.api.docs_views import DocsView
 from apps.api.problems import UnknownAddress
+from apps.api.schema_views import SchemaView
 from apps.endpoints import api_views as endpoints
 from apps.exports import api_views as exports
 from apps.imports import api_views as imports
@@ -25,7 +25,7 @@ from apps.webhooks import api_views as webhooks
 PROJECT = "projects/<slug:slug>"
 
 urlpatterns = [
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("schema/", SchemaView.as_view(), name="schema"),
     path("docs/", DocsView.as_view(), name="docs"),
     path("tokens/", accounts.TokenList.as_view()),
     path("tokens/<str:id>/", accounts.TokenDetail.as_view()),

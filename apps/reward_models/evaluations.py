@@ -15,7 +15,7 @@ from apps.core.artifacts import artifact_storage, store_file
 from apps.core.errors import FieldError, InvalidInput
 from apps.core.json_values import why_unstorable
 from apps.exports.models import Snapshot
-from apps.exports.services import read_rows, software_version
+from apps.exports.services import read_rows
 from apps.imports.files import check_head, rows_of
 from apps.imports.models import Upload
 from apps.imports.sources import local_copy
@@ -24,6 +24,7 @@ from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.projects.access import is_id
 from apps.projects.models import Project
 from apps.prompts.models import Comparison
+from apps.reward_models.code_version import code_version
 from apps.reward_models.models import Evaluation, RecipeSearch, RewardModel
 from worker.core.conversation import prompt_of
 from worker.core.reward_benchmarks import BENCHMARKS
@@ -246,7 +247,7 @@ def add_evaluation(
         content_hash=content_hash,
         against=against,
         result=result,
-        code_version=software_version(),
+        code_version=code_version(),
         job=job,
         created_by_id=job.created_by_id,
     )

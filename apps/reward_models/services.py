@@ -17,12 +17,13 @@ from apps.core.artifacts import local_folder, store_folder
 from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
 from apps.exports.models import Snapshot
 from apps.exports.selection import encodings_of, formats_of
-from apps.exports.services import BASE_FORMAT, create_snapshot, software_version
+from apps.exports.services import BASE_FORMAT, create_snapshot
 from apps.jobs.models import Job
 from apps.jobs.services import Claim, enqueue, storing, succeed
 from apps.labeling.models import Consensus
 from apps.projects.models import Project
 from apps.projects.services import invalid, record
+from apps.reward_models.code_version import code_version
 from apps.reward_models.evaluations import TRAIN, VALIDATION, add_evaluation
 from apps.reward_models.models import MAX_HOURS, Evaluation, RecipeSearch, RetrainPolicy, RewardModel, TrainingRun
 from apps.reward_models.promotion import decide, make_current, note_verdict
@@ -202,7 +203,7 @@ def register_version(
             metrics=metrics or {},
             comparison=_in_short(judged["comparison"]) if judged else None,
             decision=verdict.reason[:300],
-            code_version=software_version(),
+            code_version=code_version(),
         )
         evidence = _keep_evaluation(model, job, judged, judged_against)
         note_verdict(model=model, verdict=verdict, current=current, evidence=evidence)

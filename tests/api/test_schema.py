@@ -7,6 +7,7 @@ import yaml
 from django.core.management import call_command
 from django.test import Client
 from django.urls import URLPattern
+from drf_spectacular.generators import SchemaGenerator
 
 from apps.api import urls
 from apps.reward_models.serving_urls import VIEWS
@@ -64,6 +65,16 @@ def test_the_schema_is_served_to_everybody(db):
     assert b"openapi: 3" in Client().get("/api/v1/schema/").content
     reply = Client().get("/api/v1/schema/", headers={"Accept": "application/vnd.oai.openapi+json"})
     assert reply.json()["info"]["title"] == "Tiebreak"
+
+
+def test_the_schema_is_made_once_and_need_not_be_sent_again(db, monkeypatch):
+    first = Client().get("/api/v1/schema/")
+    assert first.headers["Content-Type"] == "application/vnd.oai.openapi; charset=utf-8"
+    assert first.headers["Content-Disposition"] == 'inline; filename="Tiebreak.yaml"'
+    monkeypatch.setattr(SchemaGenerator, "get_schema", None)
+    assert Client().get("/api/v1/schema/").content == first.content
+    again = Client().get("/api/v1/schema/", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
 
 def test_the_docs_have_no_inline_script_and_a_policy_that_allows_their_styles_only(db):

@@ -18,6 +18,7 @@ from apps.imports.services import import_stream
 from apps.jobs.models import Job
 from apps.labeling.models import QueueItem
 from apps.prompts.models import Response
+from apps.reward_models.code_version import code_version
 from apps.reward_models.evaluations import start_evaluation
 from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
 from apps.reward_models.services import start_training
@@ -60,6 +61,7 @@ def test_labels_become_a_version_that_scores_everything_and_orders_the_queue(dem
     assert model.metrics["left_out"] == run.history[0]["left_out"]
     assert 0 <= model.metrics["validation"]["accuracy"] <= 1
     assert (model.state, model.decision) == ("current", "It is the first version.")
+    assert model.code_version == code_version()
     assert AutoConfig.from_pretrained(local_folder(model.folder, model.files)).model_type == "bert"
 
     scored = run_next("scoring", score_responses)
