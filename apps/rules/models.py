@@ -79,6 +79,11 @@ class RuleSet(Created):
         return f"{self.project} rules {self.version}"
 
     @property
+    def verifier_model(self) -> str:
+        """Return the name of the verifier's model, without where it is and the version of its prompts."""
+        return self.verifier.rsplit(" ", 2)[0]
+
+    @property
     def stale(self) -> bool:
         """Say whether its figures are from before its last change."""
         return bool(self.measured_at and self.changed_at and self.measured_at < self.changed_at)

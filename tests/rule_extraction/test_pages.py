@@ -1,5 +1,7 @@
 """The pages of extractions: what to set without a model, a run with all its steps, hostile words in every place."""
 
+import re
+
 import pytest
 
 from apps.endpoints.services import create_endpoint
@@ -71,6 +73,12 @@ def test_a_run_is_started_watched_and_read_step_by_step(client, server, manager,
     checked = client.post(verify, {"endpoint": endpoint.pk, "repetitions": "2"})
     assert Job.objects.get(kind="verification").inputs["repetitions"] == 2
     verify_responses(Job.objects.get(kind="verification").pk)
+    create_endpoint(owner=manager, name="Another", model="m2", base_url=server.url)
+    html = client.get(f"/projects/tides/rules/{extraction.rule_set.version}/").content.decode()
+    assert (
+        re.findall(r'<option value="(\d+)" selected>', html) == [str(endpoint.pk)] * 2
+    )  # to check with, and to activate with
+    assert "The verdicts of m count." in html
     assert "verdicts" in client.get(checked.headers["Location"]).content.decode()
 
     client.force_login(annotator)
