@@ -124,13 +124,11 @@ class Judge:
             yes[:, at], applies[:, at] = rule.verdicts(values[:, self._column[rule.name]])
             known[:, at] = True
         if self.statements:
-            place = {pk: row for row, pk in enumerate(responses)}
-            for response, statement, value in self._looked_up(responses):
-                row, at = place[response], self.statements[statement]
-                yes[row, at] = value == Verdict.Value.YES
-                applies[row, at] = value != Verdict.Value.NOT_APPLICABLE
-                known[row, at] = True
-                unreadable[row, at] = value == Verdict.Value.UNREADABLE
+            asked = self._asked(responses)
+            yes |= asked == Verdict.Value.YES
+            applies |= (asked != "") & (asked != Verdict.Value.NOT_APPLICABLE)
+            known |= asked != ""
+            unreadable |= asked == Verdict.Value.UNREADABLE
         return Verdicts(yes, applies, known, unreadable)
 
     def votes(
@@ -165,9 +163,15 @@ class Judge:
             counts[self.statements[statement]][value] = count
         return counts
 
-    def _looked_up(self, responses: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-        rows = self._said().filter(response__in=responses, statement_hash__in=list(self.statements), repetition=0)
-        yield from rows.values_list("response_id", "statement_hash", "value")
+    def _asked(self, responses: Sequence[int]) -> NDArray[np.object_]:
+        """Return what was said of responses (n, k), "" where nothing; one that stands in many pairs is there often."""
+        ids, places = np.unique(np.asarray(responses, dtype=np.int64), return_inverse=True)
+        row_of = {pk: row for row, pk in enumerate(ids.tolist())}
+        said = np.full((len(ids), len(self.rules)), "", dtype=np.object_)
+        rows = self._said().filter(response__in=list(row_of), statement_hash__in=list(self.statements), repetition=0)
+        for response, statement, value in rows.values_list("response_id", "statement_hash", "value").iterator():
+            said[row_of[response], self.statements[statement]] = value
+        return said[places]
 
     def _said(self) -> QuerySet[Verdict]:
         return Verdict.objects.filter(verifier=self.verifier)

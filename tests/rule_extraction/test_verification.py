@@ -10,13 +10,14 @@ from apps.jobs.models import Job
 from apps.rules.downloads import verdict_lines
 from apps.rules.editing import edit_rule
 from apps.rules.models import RuleSet, Verdict
-from apps.rules.services import ProposedRule, activate, create_rule_set
+from apps.rules.services import ProposedRule, activate, create_rule_set, start_measuring
 from apps.rules.verification import PAGE, read_rules, unverified, verifier_of
 from apps.signals.models import Scorer, Signal
 from apps.signals.services import freeze_statistics, score_new_responses
 from tests.api.conftest import Api, pointers, problem
 from tests.factories import ComparisonFactory, ResponseFactory
 from tests.language_model_server import Said
+from tests.rule_extraction.conftest import imported, pair
 from worker.tasks.rule_verification import verify_responses
 from worker.tasks.rules import measure_rules
 from worker.tasks.scoring import score_responses
@@ -89,6 +90,20 @@ def test_repetitions_and_other_verifiers_are_questions_of_their_own(server, endp
     endpoint.refresh_from_db()
     assert verify(api, rule_set, endpoint).result["verdicts"] == 3
     assert len(set(Verdict.objects.values_list("verifier", flat=True))) == 2
+
+
+def test_a_response_that_stands_in_several_pairs_has_its_verdict_in_each(server, endpoint, manager, project, rule_set):
+    texts = ("Good, because.", "Bad.", "Worse.", "Worst.")
+    question = [{"role": "user", "content": "Why are there tides?"}]
+    rows = [pair(n, messages=question, responses=[{"text": texts[0]}, {"text": texts[n]}]) for n in (1, 2, 3)]
+    imported(project, rows)
+    rule_set.rules.exclude(number=1).update(state="rejected")
+    server.answer = judge
+    assert verify(Api(manager, scope="write"), rule_set, endpoint).result["verdicts"] == 4
+    measure_rules(start_measuring(rule_set=rule_set, created_by=manager).pk)
+    rule = rule_set.rules.get(number=1)
+    assert rule.figures["verified"] == {"count": 3, "of": 3, "share": 1.0}
+    assert rule.figures["coverage"] == 1.0
 
 
 def test_what_got_no_answer_has_no_verdict_and_is_asked_again_next_time(server, endpoint, manager, project, rule_set):
