@@ -20,7 +20,7 @@ demo:
 # A test has one core: threads of torch that wait for each other in turns cost more than the work.
 test:
 	@./setup.sh embedded,worker,test browser gettext
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} .venv/bin/python -m pytest -n $(or $(TEST_PROCESSES),2) --dist loadgroup $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} .venv/bin/python -m pytest -n $(or $(TEST_PROCESSES),3) --dist loadgroup $(PYTEST_ARGS)
 
 lint:
 	@./setup.sh embedded,worker,test,lint

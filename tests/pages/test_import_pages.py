@@ -86,8 +86,11 @@ def test_a_file_is_looked_at_mapped_tried_imported_and_undone(as_user, manager, 
 
 @pytest.mark.django_db(transaction=True)
 def test_an_import_without_labels_is_undone_on_its_page(as_user, manager, researcher, project):
-    made = work(start_import_of_items(project=project, items=[row(), {"prompt": "x"}], created_by=manager))
+    items = [{**row(), "<colour>": "red"}, {**row(), "external_id": "e", "responses": ["", "b"]}, {"prompt": "x"}]
+    made = work(start_import_of_items(project=project, items=items, created_by=manager))
     html = as_user(manager).get(f"{PATH}{made.pk}/").content.decode()
+    assert "Nothing is made of these fields: <code>&lt;colour&gt;</code> (1)" in html
+    assert "One row has an empty response." in html
     assert "Expected a list of 2 to 8 responses." in html
     assert "Undo" not in as_user(researcher).get(f"{PATH}{made.pk}/").content.decode()
     report = as_user(researcher).get(f"{PATH}{made.pk}/report.csv")
