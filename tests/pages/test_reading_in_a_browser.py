@@ -110,7 +110,7 @@ def test_two_very_long_texts_are_compared_without_freezing(read):
         "() => { const began = performance.now(); document.querySelector('[data-diff]').click();"
         " return (performance.now() - began) / 1000 }"
     )
-    assert seconds < 1.5  # 0.15 alone; the other tests and the server run here as well
+    assert seconds < 4  # 0.15 alone; the other tests and the server run here as well
     assert sum(len(side) for side in page.evaluate(MARKED)) > 1000
     began = time.monotonic()
     for _ in range(5):

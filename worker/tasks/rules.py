@@ -130,7 +130,8 @@ def _margins(project: Project, pairs: list[LabeledPair]) -> tuple[Floats, NDArra
     model = current_model(project)
     if model is None:
         return np.full(len(pairs), np.nan), np.zeros(len(pairs), dtype=np.bool_)
-    rows = Signal.objects.filter(scorer=model.scorer_id).values_list("response_id", "value")
+    responses = {pk for pair in pairs for pk in (pair.first, pair.second)}
+    rows = Signal.objects.filter(scorer=model.scorer_id, response__in=responses).values_list("response_id", "value")
     rewards: dict[int, Any] = dict(rows.iterator())
     margins = [rewards.get(pair.second, np.nan) - rewards.get(pair.first, np.nan) for pair in pairs]
     unseen = unseen_by(model)
