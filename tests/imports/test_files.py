@@ -37,6 +37,11 @@ def written(tmp_path, name, content):
     return path
 
 
+def gzipped(content):
+    """Return the same bytes at any time: they are in the names of tests, which all of xdist's processes must share."""
+    return gzip.compress(content, mtime=0)
+
+
 def as_csv(rows):
     header = "external_id,messages,responses,metadata\n"
     cells = [[r["external_id"], *(json.dumps(r[name]) for name in ("messages", "responses", "metadata"))] for r in rows]
@@ -90,9 +95,9 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
         ("a.xlsx", b"PK\x03\x04rest", "ZIP archive or an Excel"),
         ("a.jsonl", '{"prompt": "é"}'.encode("utf-16"), "UTF-16"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfdrest", "Zstandard"),
-        ("a.jsonl.gz", gzip.compress(gzip.compress(lines(ROWS))), "compressed twice"),
-        ("a.jsonl.gz", gzip.compress(lines(ROWS * 99))[:-20], "breaks off"),
-        ("a.jsonl.gz", gzip.compress(lines(ROWS))[:-8] + b"\x00" * 8, "damaged"),
+        ("a.jsonl.gz", gzipped(gzipped(lines(ROWS))), "compressed twice"),
+        ("a.jsonl.gz", gzipped(lines(ROWS * 99))[:-20], "breaks off"),
+        ("a.jsonl.gz", gzipped(lines(ROWS))[:-8] + b"\x00" * 8, "damaged"),
         ("a.parquet", b"PAR1" + b"\x00" * 40 + b"PAR1", "Parquet file cannot be read"),
         ("a.parquet", b"PAR1", "Parquet file cannot be read"),
         ("a.csv", b"a,a\n1,2\n", "each once"),
