@@ -114,7 +114,11 @@ class Judge:
         }
         self.names = sorted({rule.name for rule in self._measured.values()})
         self._column = {name: at for at, name in enumerate(self.names)}
-        self.statements = {rule.statement_hash: at for at, rule in enumerate(rules) if at not in self._measured}
+        self.statements: dict[str, list[int]] = defaultdict(list)
+        """Hash of a sentence → places of the rules that say it."""
+        for at, rule in enumerate(rules):
+            if at not in self._measured:
+                self.statements[rule.statement_hash].append(at)
 
     def verdicts(self, responses: Sequence[int], values: NDArray[np.float64]) -> Verdicts:
         """Return the verdicts on responses whose properties are `values` (n, p)."""
@@ -158,10 +162,10 @@ class Judge:
         rows = self._said().filter(
             statement_hash__in=list(self.statements), response__prompt__project=project, repetition=0
         )
-        counts = {at: dict.fromkeys(Verdict.Value.values, 0) for at in self.statements.values()}
+        counts = {statement: dict.fromkeys(Verdict.Value.values, 0) for statement in self.statements}
         for statement, value, count in rows.values_list("statement_hash", "value").annotate(Count("id")):
-            counts[self.statements[statement]][value] = count
-        return counts
+            counts[statement][value] = count
+        return {at: counts[statement] for statement, places in self.statements.items() for at in places}
 
     def _asked(self, responses: Sequence[int]) -> NDArray[np.object_]:
         """Return what was said of responses (n, k), "" where nothing; one that stands in many pairs is there often."""

@@ -92,18 +92,22 @@ def test_repetitions_and_other_verifiers_are_questions_of_their_own(server, endp
     assert len(set(Verdict.objects.values_list("verifier", flat=True))) == 2
 
 
-def test_a_response_that_stands_in_several_pairs_has_its_verdict_in_each(server, endpoint, manager, project, rule_set):
+def test_a_response_in_several_pairs_and_a_sentence_that_stands_twice_have_their_verdicts_everywhere(
+    server, endpoint, manager, project, rule_set
+):
     texts = ("Good, because.", "Bad.", "Worse.", "Worst.")
     question = [{"role": "user", "content": "Why are there tides?"}]
     rows = [pair(n, messages=question, responses=[{"text": texts[0]}, {"text": texts[n]}]) for n in (1, 2, 3)]
     imported(project, rows)
-    rule_set.rules.exclude(number=1).update(state="rejected")
     server.answer = judge
-    assert verify(Api(manager, scope="write"), rule_set, endpoint).result["verdicts"] == 4
+    assert verify(Api(manager, scope="write"), rule_set, endpoint).result["verdicts"] == 4 * 3
     measure_rules(start_measuring(rule_set=rule_set, created_by=manager).pk)
-    rule = rule_set.rules.get(number=1)
-    assert rule.figures["verified"] == {"count": 3, "of": 3, "share": 1.0}
-    assert rule.figures["coverage"] == 1.0
+    figures = list(rule_set.rules.order_by("number").values_list("figures", flat=True))
+    assert [each["verified"]["count"] for each in figures] == [3, 3, 3, 3]
+    assert [each["coverage"] for each in figures] == [1.0, 0.0, 0.0, 1.0]
+    assert figures[0]["verdicts"] == figures[3]["verdicts"] == {"yes": 1, "no": 3, "not_applicable": 0, "unreadable": 0}
+    rule_set.refresh_from_db()
+    assert rule_set.figures["verified"]["share"] == 1.0
 
 
 def test_what_got_no_answer_has_no_verdict_and_is_asked_again_next_time(server, endpoint, manager, project, rule_set):
