@@ -168,7 +168,7 @@ def _shown(membership: Membership, made: Import) -> dict[str, Any]:
         "asleep": {job.queue} - live_queues() if job else set(),
         "counts": counts,
         "notice": notice_of(made.counts) if made.is_read else "",
-        "told": (made.job.result or {}) if made.job is not None else {},
+        "result": (made.job.result or {}) if made.job is not None else {},
         "findings": made.findings.order_by("line", "id")[:SHOWN_FINDINGS] if job is None else Finding.objects.none(),
         "can_undo": ended and made.first_made is not None and made.undone_at is None and not made.is_dry_run,
         "ran_dry": made.is_dry_run and made.is_read,

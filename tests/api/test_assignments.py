@@ -223,4 +223,5 @@ def test_queries_of_a_lease_and_of_an_answer_are_few(api, project, django_assert
     with django_assert_max_num_queries(14):
         body = api.post(PATH).json()
     with django_assert_max_num_queries(26):
-        api.post(f"assignments/{body['id']}/submit/", answer())
+        reply = api.post(f"assignments/{body['id']}/submit/", answer())
+    assert reply.status_code == 201, reply.content

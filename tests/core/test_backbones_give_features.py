@@ -106,7 +106,7 @@ def test_what_goes_wrong_beside_another_row_is_told_and_leaves_the_threads_as_th
     def read(row: int) -> int:
         return 1 // (3 - row)
 
-    rows = side_by_side(range(9), read, 2)  # type: ignore[arg-type]
+    rows = side_by_side(range(9), read, 2)
     assert [next(rows)[0] for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ZeroDivisionError):
         next(rows)

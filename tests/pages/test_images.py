@@ -14,6 +14,7 @@ from apps.core.images import content_type_of, image_address
 from apps.core.markdown import render_markdown
 from apps.core.outgoing import Limits
 from tests.core.test_outgoing_requests import send, serving
+from tests.e2e.running import wait_until
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c02")
 PNG += bytes.fromhex("0000000b4944415478da6364f80f00010501012718e3660000000049454e44ae426082")
@@ -154,8 +155,7 @@ def test_slow_servers_keep_no_more_threads_than_they_may(client, settings, monke
         ]
         for thread in threads:
             thread.start()
-        while len(seen) < settings.IMAGE_FETCHES:
-            time.sleep(0.01)
+        wait_until(lambda: len(seen) >= settings.IMAGE_FETCHES, 10, "all images are being fetched", pause=0.01)
         started = time.monotonic()
         reply = client.get(image_address(f"{url}/one-more.png"))
         assert (reply.status_code, reply["Retry-After"]) == (503, "1")

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 
 import pytest
 
@@ -21,6 +20,7 @@ from apps.reward_models.searches import start_search, use_recipe
 from apps.reward_models.services import resume_training, start_training
 from tests.api.conftest import Api, pointers, problem
 from tests.core.conftest import encoder_folder  # noqa: F401 a fixture
+from tests.e2e.running import wait_until
 from tests.exports.rows import labels
 from tests.factories import MembershipFactory, ProjectFactory, UserFactory
 from worker.core.training.recipe import Recipe
@@ -243,10 +243,11 @@ def test_a_worker_that_shuts_down_gives_its_training_back_and_it_is_taken_up_fro
     Job.objects.update(attempt=4)
 
     def shut_down():
-        wait_until = time.monotonic() + 300
-        while not list(settings.RUNS_DIR.glob(f"{run.pk}-*/checkpoint.safetensors")) and time.monotonic() < wait_until:
-            time.sleep(0.01)
-        stop_working()
+        checkpoints = f"{run.pk}-*/checkpoint.safetensors"
+        try:
+            wait_until(lambda: list(settings.RUNS_DIR.glob(checkpoints)), 240, "there is a checkpoint", pause=0.01)
+        finally:
+            stop_working()
 
     thread = threading.Thread(target=shut_down)
     thread.start()

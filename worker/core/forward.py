@@ -4,11 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers.utils import logging
 
@@ -20,8 +19,9 @@ CPU_ROW_TOKENS = 1024
 PROBE_LENGTHS = (7, 5, 9)
 PROBE_TOLERANCE = 1e-3
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}  # others hide what they attend to in the mask
-Features = NDArray[np.float32]
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert"}
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def row_tokens(batch_tokens: int, device: torch.device) -> int:
@@ -55,7 +55,7 @@ def vectors(model: Any, row: Row, pooling: str) -> Tensor:
     return torch.stack([part.mean(dim=0) for part in states.split([end - start for start, end in spans])])
 
 
-def side_by_side(rows: Iterable[Row], read: Callable[[Row], Features], threads: int) -> Iterator[tuple[Row, Features]]:
+def side_by_side(rows: Iterable[Item], read: Callable[[Item], Result], threads: int) -> Iterator[tuple[Item, Result]]:
     """Yield each row with what `read` makes of it, in order: so many rows at a time, each read by one thread.
 
     Threads that share a row wait for each other after each of its many small steps. With one thread, torch reads row
@@ -65,7 +65,7 @@ def side_by_side(rows: Iterable[Row], read: Callable[[Row], Features], threads: 
         yield from ((row, read(row)) for row in rows)
         return
     before = torch.get_num_threads()
-    waiting: deque[tuple[Row, Future[Features]]] = deque()
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(threads, "row", initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             for row in rows:
