@@ -20,7 +20,8 @@ BATCH = 2000
 class Batch:
     """Checked rows: comparisons and refused rows with their lines, and the line of the last row.
 
-    `ids` and `contents` are numbers that two pairs share when their external id, or what they say, is the same.
+    `ids`, `prompts` and `contents` are numbers that two pairs share when their external id, their prompt, or all that
+    they say is the same.
     `read_next` begins to prepare the next batch; best called when this thread is about to wait for the database for
     long, since the two threads share one interpreter.
     """
@@ -28,6 +29,7 @@ class Batch:
     pairs: list[tuple[int, ImportedPair]]
     refused: list[tuple[int, BadRow]]
     ids: Numbers
+    prompts: Numbers
     contents: Numbers
     looks: Looks
     rows: int
@@ -77,8 +79,9 @@ def _batch(
 ) -> Batch:
     count = len(pairs)
     ids = np.fromiter((hash(pair.external_id) for _, pair in pairs), dtype=np.int64, count=count)
+    prompts = np.fromiter((hash(pair.prompt_hash) for _, pair in pairs), dtype=np.int64, count=count)
     contents = np.fromiter((_content_key(pair) for _, pair in pairs), dtype=np.int64, count=count)
-    return Batch(pairs, refused, ids, contents, looks, rows, line)
+    return Batch(pairs, refused, ids, prompts, contents, looks, rows, line)
 
 
 def _content_key(pair: ImportedPair) -> int:

@@ -15,7 +15,7 @@ from apps.imports.rows import BadRow, ImportedAnnotation, ImportedPair
 from apps.imports.turns import NeedsTurn
 from apps.labeling.models import Assignment, QueueItem
 from apps.projects.models import Project
-from worker.core.seen_keys import MISSING, SeenKeys
+from worker.core.seen_keys import MISSING, Numbers, SeenKeys
 
 
 @dataclass
@@ -58,33 +58,29 @@ class Decider:
 
     def __init__(self, *, project: Project, duplicates: Duplicates, options: Options, people: People) -> None:
         self._project, self._duplicates, self._options, self._people = project, duplicates, options, people
-        self._seen = SeenKeys()
+        self._seen, self._seen_prompts = SeenKeys(), SeenKeys()
+        self._was_empty: bool | None = None
+        """The project had nothing when this run began; None before the first batch."""
 
-    def decide(self, batch: Batch, committing: Decided | None = None, *, may_lock: bool = True) -> Decided:
+    def decide(
+        self, batch: Batch, committing: Decided | None = None, *, may_lock: bool = True, alone: bool = False
+    ) -> Decided:
         """Say for each row what is to be done with it; locks the items of rows that change or bring labels.
 
         What the batch before has stored is not seen while it is `committing`; its ids of texts are taken from there.
+        `alone` says that nobody else has stored anything since this run began.
         Raises NeedsTurn where there is something to lock and it may not.
         """
         pairs, looks = batch.pairs, batch.looks
-        known = known_comparisons(self._project.pk, [pair.external_id for _, pair in pairs])
-        moving = [pair for _, pair in pairs if pair.external_id not in known or known[pair.external_id].differs(pair)]
-        hashes = {pair.prompt_hash for pair in moving}
-        prompts = known_prompts(self._project.pk, hashes)
-        if committing is not None:
-            prompts |= {wanted: committing.prompts[wanted] for wanted in hashes & committing.prompts.keys()}
-        stored = [(prompts[pair.prompt_hash], pair) for pair in moving if pair.prompt_hash in prompts]
-        texts = [(prompt, text) for prompt, pair in stored for text in pair.hashes]
-        responses = known_responses(texts)
-        if committing is not None:
-            responses |= {wanted: committing.responses[wanted] for wanted in texts if wanted in committing.responses}
-        decided = Decided(known, prompts, responses)
+        seen = self._seen.find(batch.ids)
+        decided = self._look_up(batch, seen, committing, alone=alone)
+        known = decided.known
         self._people.know(names_in(pairs))
         begun, labels = self._lock(pairs, known, may_lock)
         context = _Context(
             begun,
             labels,
-            self._seen.find(batch.ids).tolist(),
+            seen.tolist(),
             batch.contents.tolist(),
             looks.keys.tolist(),
             self._duplicates.earlier(looks),
@@ -131,7 +127,34 @@ class Decider:
         if places:
             chosen = np.array(places, dtype=np.int64)
             self._seen.add(batch.ids[chosen], batch.contents[chosen])
+            self._seen_prompts.add(batch.prompts[chosen], np.zeros(len(chosen), dtype=np.int64))
             self._duplicates.add(batch.looks, chosen)
+
+    def _look_up(self, batch: Batch, seen: Numbers, committing: Decided | None, *, alone: bool) -> Decided:
+        """Return what the project has of a batch: four queries, fewer where it cannot have more than this file had."""
+        pairs, seen_prompts = [pair for _, pair in batch.pairs], self._seen_prompts.find(batch.prompts)
+        if self._was_empty is None:
+            self._was_empty = not self._project.prompts.exists()
+        if not (alone and self._was_empty):
+            seen = seen_prompts = np.zeros_like(seen)
+        ids = [pair.external_id for pair, number in zip(pairs, seen.tolist(), strict=True) if number != MISSING]
+        known = known_comparisons(self._project.pk, ids)
+        moving = [not (old := known.get(pair.external_id)) or old.differs(pair) for pair in pairs]
+        asked = (seen_prompts != MISSING) & np.array(moving, dtype=bool)
+        hashes = {pair.prompt_hash for pair, ask in zip(pairs, asked.tolist(), strict=True) if ask}
+        prompts = known_prompts(self._project.pk, hashes)
+        if committing is not None:
+            prompts |= {wanted: committing.prompts[wanted] for wanted in hashes & committing.prompts.keys()}
+        stored = [
+            (prompts[pair.prompt_hash], pair)
+            for pair, moves in zip(pairs, moving, strict=True)
+            if moves and pair.prompt_hash in prompts
+        ]
+        texts = [(prompt, text) for prompt, pair in stored for text in pair.hashes]
+        responses = known_responses(texts)
+        if committing is not None:
+            responses |= {wanted: committing.responses[wanted] for wanted in texts if wanted in committing.responses}
+        return Decided(known, prompts, responses)
 
     def _check(
         self, place: int, pair: ImportedPair, old: Known | None, context: _Context

@@ -32,7 +32,9 @@ def fetch(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 def known_comparisons(project_id: int, external_ids: list[str]) -> dict[str, Known]:
-    """Return the comparisons with these external ids (one query)."""
+    """Return the comparisons with these external ids (one query, none without ids)."""
+    if not external_ids:
+        return {}
     rows = fetch(_KNOWN_COMPARISONS, [project_id, external_ids])
     return {row[0]: Known(row[1], (*row[2:6], json.loads(row[6]), row[7]), row[8:]) for row in rows}
 

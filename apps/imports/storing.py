@@ -49,7 +49,8 @@ class Storer:
         self._done_until, self._refused_before = 0, set[int]()
         self._guideline = project.current_guideline().pk
         self._dice = np.random.default_rng()
-        self._transactions = Transactions(project.pk)
+        self._ids = tables.Ids()
+        self._transactions = Transactions(project.pk, before_commit=self._ids.stock_up)
         self._committing: Decided | None = None
         if source is not None and source.position:
             self._resume(source)
@@ -83,12 +84,12 @@ class Storer:
 
     def _store(self, batch: Batch, *, overlapping: bool) -> Decided:
         with self._transactions.open(overlapping=overlapping), ExitStack() as held:
-            if overlapping:
-                batch.read_next()  # PostgreSQL is at work on the batch before
-            else:
+            if not overlapping:
                 self._take_turn(held)
             before = self._committing if self._transactions.is_committing else None
-            decided = self._decider.decide(batch, before, may_lock=not overlapping)
+            decided = self._decider.decide(batch, before, may_lock=not overlapping, alone=self._transactions.alone)
+            if overlapping:
+                batch.read_next()  # PostgreSQL copies this batch now, and checks the one before
             made = [] if self._options.dry_run else self._write(decided)
             if overlapping:
                 self._take_turn(held)
@@ -127,7 +128,7 @@ class Storer:
         """Store a batch and return the ids of the comparisons that it made."""
         rows = tables.NewRows()
         self._add_texts(rows, decided)
-        made = tables.draw_ids(Comparison, len(decided.new))
+        made = self._ids.draw(Comparison, len(decided.new))
         ids = {pair.external_id: pk for pair, pk in zip(decided.new, made, strict=True)}
         stored = {name: old.id for name, old in decided.known.items()} | ids
         labels = [(stored[name], label) for name, fresh in decided.labels for label in fresh]
@@ -152,7 +153,7 @@ class Storer:
         """Add the prompts and responses that are not there yet, and complete the ids in `decided`."""
         pairs = [*decided.new, *decided.changed]
         missing = {pair.prompt_hash: pair for pair in pairs if pair.prompt_hash not in decided.prompts}
-        for (prompt_hash, pair), pk in zip(missing.items(), tables.draw_ids(Prompt, len(missing)), strict=True):
+        for (prompt_hash, pair), pk in zip(missing.items(), self._ids.draw(Prompt, len(missing)), strict=True):
             decided.prompts[prompt_hash] = pk
             rows.prompts.append((pk, pair.messages, prompt_hash))
         texts: dict[tuple[int, str], tuple[str, str]] = {}
@@ -161,7 +162,7 @@ class Storer:
             for text_hash, text, model in zip(pair.hashes, pair.texts, pair.models, strict=True):
                 if (prompt, text_hash) not in decided.responses:
                     texts.setdefault((prompt, text_hash), (text, model))
-        for (key, (text, model)), pk in zip(texts.items(), tables.draw_ids(Response, len(texts)), strict=True):
+        for (key, (text, model)), pk in zip(texts.items(), self._ids.draw(Response, len(texts)), strict=True):
             decided.responses[key] = pk
             rows.responses.append((pk, key[0], text, model, key[1]))
 

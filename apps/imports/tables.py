@@ -5,6 +5,7 @@ of the project: two imports of the same rows come one after the other, and nothi
 constraint of the tables holds as for any other row; foreign keys are checked when the transaction commits.
 """
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -100,6 +101,28 @@ def draw_ids(model: type[models.Model], count: int) -> list[int]:
         [count, model._meta.db_table],
     )
     return [pk for (pk,) in rows]
+
+
+class Ids:
+    """Ids of new rows, drawn ahead by a thread that commits one batch while the next is decided."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stock: dict[type[models.Model], list[int]] = {}
+        self._last: dict[type[models.Model], int] = {}
+
+    def draw(self, model: type[models.Model], count: int) -> list[int]:
+        """Take so many ids (one query where the stock has less)."""
+        with self._lock:
+            stock = self._stock.get(model, [])
+            self._last[model], self._stock[model] = count, stock[count:]
+            return stock[:count] + draw_ids(model, max(0, count - len(stock)))
+
+    def stock_up(self) -> None:
+        """Draw as many ids ahead as the last batch took (one query a table); those of a file's end are never used."""
+        with self._lock:
+            for model, count in self._last.items():
+                self._stock[model] += draw_ids(model, max(0, count - len(self._stock[model])))
 
 
 def store(rows: NewRows, *, project_id: int, guideline_id: int, import_number: int | None) -> None:

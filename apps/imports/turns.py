@@ -6,7 +6,7 @@ looks at the project's turn there: if somebody else stored or deleted something 
 again, with the lock from the beginning. It waits for nobody for long, so whoever has the lock never waits for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -46,15 +46,20 @@ def turn_of(project_id: int) -> int:
 
 
 class Transactions:
-    """The transactions of one import, one after the other; `close` it."""
+    """The transactions of one import, one after the other; `close` it.
 
-    def __init__(self, project_id: int) -> None:
+    `before_commit` is called in the thread of an overlapping one, with its connection.
+    """
+
+    def __init__(self, project_id: int, *, before_commit: Callable[[], None] = lambda: None) -> None:
         self.can_overlap = not connection.in_atomic_block
         """In a transaction of the caller nothing is committed before that one is."""
-        self._project_id = project_id
+        self._project_id, self._before_commit = project_id, before_commit
         self._committing: Future[None] | None = None
         self.has_turn = False
         """The open transaction has the project's lock."""
+        self.alone = True
+        """Nobody else has stored or deleted anything in this project since the first turn."""
         self._last = 0
         self._begun_at: int | None = None
         self._connections: list[Any] = []
@@ -91,8 +96,11 @@ class Transactions:
         """Take the project's turn once the transaction before is committed; raise NeedsTurn if another came between."""
         self.wait()
         number = take_turn(self._project_id)
+        is_next = number == max(self._begun_at or 0, self._last) + 1
+        if not is_next and (self._last or self._begun_at is not None):
+            self.alone = False
         if self._begun_at is not None:
-            if number != max(self._begun_at, self._last) + 1:
+            if not is_next:
                 raise NeedsTurn
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL lock_timeout = 0")
@@ -122,7 +130,8 @@ class Transactions:
 
         def commit() -> None:
             connections[DEFAULT] = used  # a thread has its own
-            opened.close()
+            with opened:
+                self._before_commit()
 
         self._committing = self._thread.submit(commit)
         connections[DEFAULT] = other

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection, transaction
 
-from apps.imports import batches
+from apps.imports import batches, known
+from apps.imports.known import fetch
 from apps.imports.models import Finding
 from apps.imports.services import run_import, start_import_of_items
 from apps.imports.storing import Storer
@@ -93,15 +94,17 @@ def test_small_batches_find_what_one_large_batch_finds(monkeypatch):
     assert found[0][0]["duplicates"]
 
 
+@pytest.mark.parametrize("was_empty", [True, False])
 @pytest.mark.parametrize("same_ids", [True, False])
-def test_a_batch_that_another_import_came_before_is_decided_again(monkeypatch, same_ids):
+def test_a_batch_that_another_import_came_before_is_decided_again(monkeypatch, same_ids, was_empty):
     monkeypatch.setattr(batches, "BATCH", 4)
     project = ProjectFactory()
     rows = fresh(12)
-    # The texts are there before, so that only the project's turn tells of a pair that came in under another id.
-    run_import(made=handed_in(project, [{**each, "external_id": f"old-{n}"} for n, each in enumerate(rows)]),
-               on_batch=lambda read: None)  # fmt: skip
-    Comparison.objects.all().delete()
+    if not was_empty:
+        # The texts are there before, so that only the project's turn tells of a pair that came in under another id.
+        old = [{**each, "external_id": f"old-{n}"} for n, each in enumerate(rows)]
+        run_import(made=handed_in(project, old), on_batch=lambda read: None)
+        Comparison.objects.all().delete()
     theirs = handed_in(
         project, rows if same_ids else [{**each, "external_id": f"x-{n}"} for n, each in enumerate(rows)]
     )
@@ -156,6 +159,26 @@ def test_a_batch_waits_for_nobody_for_long_without_the_lock(monkeypatch):
     holder.join()
     assert [names[0] for names in attempts] == ["q-0", "q-4", "q-4", "q-8"]
     assert (Comparison.objects.count(), Response.objects.count()) == (12, 24)
+
+
+def test_an_empty_project_is_asked_for_nothing_but_what_the_file_had_before(monkeypatch):
+    monkeypatch.setattr(batches, "BATCH", 4)
+    asked = []
+
+    def remembering(statement, values):
+        asked.append(values[-1])
+        return fetch(statement, values)
+
+    monkeypatch.setattr(known, "fetch", remembering)
+    rows = [{**each, "messages": [{"role": "user", "content": f"Why {n}?"}]} for n, each in enumerate(fresh(12))]
+    rows[9]["messages"] = rows[2]["messages"]
+    rows[10] = rows[1]
+    project = ProjectFactory()
+    run_import(made=handed_in(project, rows), on_batch=lambda read: None)
+    assert asked[0] == ["q-1"]
+    assert len(asked) == 3  # and the prompt of rows 2 and 9, and the texts of that
+    assert Comparison.objects.count() == 11
+    assert Prompt.objects.count() == 10
 
 
 def test_no_connection_is_left_when_a_run_ends(monkeypatch):
