@@ -238,7 +238,7 @@ def _running(peer: Peer, server: str) -> Iterator[tuple[int, Any]]:
     """Start the server, wait until it answers, yield its port and main process, and kill it with its children."""
     import psutil
 
-    from config.demo import Service
+    from config.processes import Service
     from tests.e2e.running import free_port, wait_until
 
     port = free_port()

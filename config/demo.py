@@ -17,17 +17,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from worker.processes import die_with_parent
+from config.processes import DEATHS, DEATHS_SECONDS, ROOT, Service, ended_how, spawn
 
-ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 PACKAGES = (
     "django",
@@ -42,49 +39,11 @@ PACKAGES = (
 )
 READY_SECONDS = 120
 LEAVE_SECONDS = 3
-DEATHS, DEATHS_SECONDS = 5, 60
 KEPT_LOG_BYTES = 10 * 1024 * 1024
 
 
 class Problem(Exception):
     """What keeps the demo from running; the message says what to do."""
-
-
-@dataclass
-class Service:
-    """One of the processes that stay, with the time it gets to end its work."""
-
-    name: str
-    command: list[str]
-    log: Path
-    grace: float
-    process: subprocess.Popen[bytes] | None = None
-    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS))
-
-    def start(self) -> None:
-        """Start the process in a session of its own."""
-        self.process = _spawn(self.command, self.log, stdout=None)
-
-    @property
-    def running(self) -> bool:
-        """Say whether the process was started and has not ended."""
-        return self.process is not None and self.process.poll() is None
-
-    def ask_to_end(self) -> None:
-        """Send the signal that lets it finish what it does."""
-        if self.process is not None and self.running:
-            self.process.terminate()
-
-    def kill_group(self) -> None:
-        """Kill what is left of the process and its children, and wait until they are gone."""
-        if self.process is None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        while group_lives(self.process.pid):
-            time.sleep(0.02)
-        self.process = None
 
 
 class Runner:
@@ -190,7 +149,7 @@ class Runner:
     def _manage(self, *arguments: str) -> str:
         """Run a management command and return its output; what goes wrong stands in setup.log."""
         log = self.var / "log" / "setup.log"
-        process = _spawn([sys.executable, "manage.py", *arguments], log, stdout=subprocess.PIPE)
+        process = spawn([sys.executable, "manage.py", *arguments], log, stdout=subprocess.PIPE)
         try:
             output, _ = process.communicate()
         except BaseException:
@@ -341,31 +300,6 @@ def _by_whom(port: int) -> str:
     return ""
 
 
-def _spawn(command: list[str], log: Path, *, stdout: int | None) -> subprocess.Popen[bytes]:
-    with log.open("ab") as out:
-        return subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=out if stdout is None else stdout,
-            stderr=out,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
-
-
-def group_lives(group: int) -> bool:
-    """Say whether a process of the group still runs; dead ones that nobody has asked about yet do not count."""
-    import psutil
-
-    for process in psutil.process_iter():
-        with suppress(ProcessLookupError, psutil.NoSuchProcess):
-            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
-                return True
-    return False
-
-
 def static_digest() -> str:
     """Return a hash of what the collected static files depend on: our files and the installed packages."""
     import django
@@ -390,11 +324,6 @@ def readiness(address: str) -> tuple[bool, str]:
     except (OSError, ValueError):
         return False, "no answer"
     return all(answer["checks"]["workers"].values()), json.dumps(answer)
-
-
-def ended_how(code: int) -> str:
-    """Return an exit code in words."""
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def last_line(log: Path) -> str:

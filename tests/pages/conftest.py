@@ -12,7 +12,15 @@ from apps.labeling.leasing import lease_next
 from apps.projects.models import Membership
 from tests.e2e.browser import chromium
 from tests.e2e.running import wait_until
-from tests.factories import PASSWORD, ComparisonFactory, MembershipFactory, PromptFactory, ResponseFactory, answer
+from tests.factories import (
+    PASSWORD,
+    ComparisonFactory,
+    MembershipFactory,
+    ProjectFactory,
+    PromptFactory,
+    ResponseFactory,
+    answer,
+)
 
 
 @pytest.fixture
@@ -53,6 +61,15 @@ def pair(project):
         metadata={"domain": "secret-domain"},
         gold=-3,
     )
+
+
+@pytest.fixture
+def labeler(db):
+    """Return an annotator of a project with two waiting pairs."""
+    project = ProjectFactory(slug="tides", name="Tides")
+    for number in (1, 2):
+        ComparisonFactory(project=project, prompt__messages=[{"role": "user", "content": f"Question number {number}"}])
+    return MembershipFactory(project=project, user__username="anna").user
 
 
 @pytest.fixture

@@ -1,22 +1,18 @@
-"""What only a browser can tell: keys, focus, drafts that survive trouble, and what axe says of each page."""
+"""What only a browser can tell of the page an annotator lives in: keys, focus, drafts that survive trouble."""
 
 import pytest
-from django.utils import timezone
 from playwright.sync_api import expect
 
-from apps.accounts.models import User
-from apps.labeling.leasing import expire_leases
 from apps.labeling.models import Annotation, Assignment, Draft
 from apps.labeling.services import submit_annotation
-from apps.projects.models import GuidelineVersion, Project
-from apps.prompts.models import Prompt, Response
-from tests.e2e.browser import ATTRIBUTES, axe_violations
+from apps.projects.models import GuidelineVersion
+from apps.prompts.models import Response
+from tests.e2e.browser import ATTRIBUTES
 from tests.e2e.running import wait_until
-from tests.factories import PASSWORD, ComparisonFactory, MembershipFactory, ProjectFactory, answer
-from tests.hostile_texts import HOSTILE, PAYLOADS
+from tests.factories import PASSWORD, MembershipFactory, answer
+from tests.pages.answering import WORDS, fill_in
 from tests.pages.conftest import sign_in
 
-WORDS = "is right about everything that matters here, and the other one is not."
 WATCH_THE_SWAP = """
 () => {
   const old = document.querySelector("#task");
@@ -32,15 +28,6 @@ WATCH_THE_SWAP = """
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def annotator(db):
-    """Return an annotator of a project with two waiting pairs."""
-    project = ProjectFactory(slug="tides", name="Tides")
-    for number in (1, 2):
-        ComparisonFactory(project=project, prompt__messages=[{"role": "user", "content": f"Question number {number}"}])
-    return MembershipFactory(project=project, user__username="anna").user
-
-
 def wait_for_the_next_pair(page):
     """Wait until the page has the next pair at hand: its reply has arrived as a whole, and the script has read it."""
     arrived = "performance.getEntriesByType('resource').some((entry) => entry.name.endsWith('/next/'))"
@@ -48,17 +35,8 @@ def wait_for_the_next_pair(page):
     page.evaluate("() => new Promise(requestIdleCallback)")
 
 
-def fill_in(page, why=f"@Response 1 {WORDS}"):
-    """Answer everything that has to be answered."""
-    for label in (1, 2):
-        for name in ATTRIBUTES:
-            page.locator(f"#rating-{label}-{name}-2").check(force=True)
-    page.locator("#preference-2").check(force=True)
-    page.get_by_label("Why?").fill(why)
-
-
-def test_a_pair_is_answered_by_keyboard_and_the_next_is_there(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_a_pair_is_answered_by_keyboard_and_the_next_is_there(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     expect(page.get_by_text("Question number 1").first).to_be_visible()
     expect(page.locator("#prompt-heading")).to_be_focused()
     page.keyboard.press("a")
@@ -90,8 +68,8 @@ def test_a_pair_is_answered_by_keyboard_and_the_next_is_there(annotator, open_pa
     assert page.console == []
 
 
-def test_what_is_missing_is_named_and_leaves_the_list_when_answered(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_what_is_missing_is_named_and_leaves_the_list_when_answered(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     page.keyboard.press("Control+Enter")
     expect(page.locator(".problems a")).to_have_count(12)
     expect(page.locator("#rating-1-helpfulness-0")).to_be_focused()
@@ -102,8 +80,8 @@ def test_what_is_missing_is_named_and_leaves_the_list_when_answered(annotator, o
     assert [line for line in page.console if "422" not in line] == []  # Chromium itself reports the refusal
 
 
-def test_a_refused_answer_is_kept_without_saying_restored(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_a_refused_answer_is_kept_without_saying_restored(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     page.route("**/draft/", lambda route: route.abort())
     page.get_by_label("Why?").fill("Half a thought")
     page.keyboard.press("Control+Enter")
@@ -112,16 +90,16 @@ def test_a_refused_answer_is_kept_without_saying_restored(annotator, open_page):
     expect(page.locator("[data-draft-status]")).not_to_have_text("Draft restored")
 
 
-def test_a_digit_without_a_focused_question_answers_the_first_open_one(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_a_digit_without_a_focused_question_answers_the_first_open_one(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     expect(page.locator("#prompt-heading")).to_be_focused()
     page.keyboard.press("3")
     expect(page.locator("#rating-1-helpfulness-3")).to_be_checked()
     expect(page.locator("#rating-1-correctness-0")).to_be_focused()
 
 
-def test_a_second_tab_says_that_the_pair_is_done_and_keeps_no_draft(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_a_second_tab_says_that_the_pair_is_done_and_keeps_no_draft(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     assignment = Assignment.objects.get()
     submit_annotation(assignment=assignment, body=answer())
     page.get_by_label("Why?").fill(f"Typed in the second tab {WORDS}")
@@ -143,8 +121,8 @@ def test_a_second_tab_says_that_the_pair_is_done_and_keeps_no_draft(annotator, o
     assert page.evaluate("localStorage.length") == 0
 
 
-def test_a_draft_is_saved_while_typing_and_is_back_after_a_reload(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_a_draft_is_saved_while_typing_and_is_back_after_a_reload(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     page.get_by_label("Why?").fill("Half a thought")
     page.get_by_role("button", name="@Response 2").click()
     page.locator("#rating-1-coherence-2").check(force=True)
@@ -157,8 +135,8 @@ def test_a_draft_is_saved_while_typing_and_is_back_after_a_reload(annotator, ope
     expect(page.locator("#rating-1-coherence-2")).to_be_checked()
 
 
-def test_what_the_server_never_got_is_back_from_the_browser(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_what_the_server_never_got_is_back_from_the_browser(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     page.route("**/draft/", lambda route: route.abort())
     page.get_by_label("Why?").fill("Typed in a tunnel")
     expect(page.locator("[data-trouble]")).to_contain_text("The server cannot be reached")
@@ -171,8 +149,8 @@ def test_what_the_server_never_got_is_back_from_the_browser(annotator, open_page
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_server_that_breaks_does_not_take_the_text_away(annotator, open_page, status):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_a_server_that_breaks_does_not_take_the_text_away(labeler, open_page, status):
+    page = open_page(labeler, "/projects/tides/queue/")
     page.get_by_label("Why?").fill("Kept through a breakdown")
     page.route("**/submit/", lambda route: route.fulfill(status=status, body="<h1>Broken</h1>"))
     page.keyboard.press("Control+Enter")
@@ -180,8 +158,8 @@ def test_a_server_that_breaks_does_not_take_the_text_away(annotator, open_page, 
     expect(page.get_by_label("Why?")).to_have_value("Kept through a breakdown")
 
 
-def test_a_foreign_page_in_place_of_the_answer_does_not_take_the_text_away(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_a_foreign_page_in_place_of_the_answer_does_not_take_the_text_away(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     page.get_by_label("Why?").fill("Kept through a hotel's sign-in page")
     page.route("**/submit/", lambda route: route.fulfill(status=200, body="<h1>Welcome to our network</h1>"))
     page.keyboard.press("Control+Enter")
@@ -189,8 +167,8 @@ def test_a_foreign_page_in_place_of_the_answer_does_not_take_the_text_away(annot
     expect(page.get_by_label("Why?")).to_have_value("Kept through a hotel's sign-in page")
 
 
-def test_somebody_signed_out_signs_in_without_leaving_the_page(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_somebody_signed_out_signs_in_without_leaving_the_page(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     page.context.clear_cookies(name="sessionid")
     fill_in(page)
     page.keyboard.press("Control+Enter")
@@ -212,9 +190,9 @@ def test_somebody_signed_out_signs_in_without_leaving_the_page(annotator, open_p
     assert page.evaluate("localStorage.length") == 0
 
 
-def test_somebody_else_signed_in_meanwhile_gets_nothing_and_the_text_is_kept(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
-    other = MembershipFactory(project=annotator.memberships.get().project).user
+def test_somebody_else_signed_in_meanwhile_gets_nothing_and_the_text_is_kept(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
+    other = MembershipFactory(project=labeler.memberships.get().project).user
     page.context.clear_cookies(name="sessionid")
     tab = page.context.new_page()
     sign_in(tab, other.username)
@@ -230,8 +208,8 @@ def test_somebody_else_signed_in_meanwhile_gets_nothing_and_the_text_is_kept(ann
     assert Draft.objects.get().body["justification"] == "Written by anna"
 
 
-def test_a_draft_that_is_too_long_says_so_and_stays(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_a_draft_that_is_too_long_says_so_and_stays(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     page.get_by_label("Why?").fill("long " * 50_000)
     expect(page.locator("[data-trouble]")).to_contain_text("The draft is too long to keep.")
     page.keyboard.press("Control+Enter")
@@ -239,8 +217,8 @@ def test_a_draft_that_is_too_long_says_so_and_stays(annotator, open_page):
     expect(page.get_by_label("Why?")).to_have_value("long " * 50_000)
 
 
-def test_the_guideline_stands_beside_the_task_and_keys_go_on_working(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/", viewport={"width": 1440, "height": 900})
+def test_the_guideline_stands_beside_the_task_and_keys_go_on_working(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/", viewport={"width": 1440, "height": 900})
     page.keyboard.press("g")
     guideline = page.locator("#guideline-dialog")
     expect(guideline).to_be_visible()
@@ -253,8 +231,8 @@ def test_the_guideline_stands_beside_the_task_and_keys_go_on_working(annotator, 
 
 
 @pytest.mark.parametrize(("key", "reason"), [("f", "pii"), ("s", "needs_expertise")], ids=["flag", "skip"])
-def test_giving_back_by_keyboard(annotator, open_page, key, reason):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_giving_back_by_keyboard(labeler, open_page, key, reason):
+    page = open_page(labeler, "/projects/tides/queue/")
     page.keyboard.press(key)
     expect(page.locator(f"input[value={reason}]")).to_be_focused()
     page.keyboard.press("7")
@@ -267,8 +245,8 @@ def test_giving_back_by_keyboard(annotator, open_page, key, reason):
     assert page.console == []
 
 
-def test_the_whole_task_by_keyboard_alone(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_the_whole_task_by_keyboard_alone(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     press = page.keyboard.press
     for key in ("d", "r", "y"):
         press(key)
@@ -328,12 +306,12 @@ def test_the_whole_task_by_keyboard_alone(annotator, open_page):
 # --- The next pair ---
 
 
-def test_the_next_pair_is_on_screen_at_once_and_nothing_shifts(annotator, open_page):
-    project = annotator.memberships.get().project
+def test_the_next_pair_is_on_screen_at_once_and_nothing_shifts(labeler, open_page):
+    project = labeler.memberships.get().project
     for response in Response.objects.filter(prompt__project=project):
         response.text = "\n\n".join(f"Paragraph {n} of `code` and **bold** words. " * 12 for n in range(40))
         response.save()
-    page = open_page(annotator, "/projects/tides/queue/", viewport={"width": 1440, "height": 900})
+    page = open_page(labeler, "/projects/tides/queue/", viewport={"width": 1440, "height": 900})
     fill_in(page)
     wait_for_the_next_pair(page)
     page.keyboard.press("End")
@@ -357,17 +335,17 @@ def test_the_next_pair_is_on_screen_at_once_and_nothing_shifts(annotator, open_p
     assert page.console == []
 
 
-def test_leaving_gives_the_next_pair_back(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
+def test_leaving_gives_the_next_pair_back(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
     wait_for_the_next_pair(page)
     assert Assignment.objects.filter(ahead=True).count() == 1
     page.goto("/projects/tides/my-work/")
     wait_until(lambda: not Assignment.objects.filter(ahead=True).exists(), 5, "the pair is given back")
 
 
-def test_a_changed_guideline_comes_first_and_is_accepted(annotator, open_page):
-    page = open_page(annotator, "/projects/tides/queue/")
-    project = annotator.memberships.get().project
+def test_a_changed_guideline_comes_first_and_is_accepted(labeler, open_page):
+    page = open_page(labeler, "/projects/tides/queue/")
+    project = labeler.memberships.get().project
     fill_in(page)
     GuidelineVersion.objects.create(project=project, number=2, text="Read both responses twice.")
     page.keyboard.press("Control+Enter")
@@ -376,128 +354,3 @@ def test_a_changed_guideline_comes_first_and_is_accepted(annotator, open_page):
     page.get_by_role("button", name="Go on").click()
     expect(page.get_by_text("Question number 2").first).to_be_visible()
     assert page.console == []
-
-
-# --- Hostile texts ---
-
-
-def test_hostile_texts_stay_texts_wherever_they_stand(annotator, open_page):
-    project = annotator.memberships.get().project
-    text = "\n\n".join(each.replace("\x00", "") for each in HOSTILE)
-    comparison = project.comparisons.order_by("pk").first()
-    Prompt.objects.filter(comparisons=comparison).update(messages=[{"role": "user", "content": text}] * 3)
-    Response.objects.filter(pk__in=[comparison.response_1_id, comparison.response_2_id]).update(text=text)
-    Project.objects.update(name=PAYLOADS[2], protocol_settings={"justification_words": [0, 10_000]})
-    GuidelineVersion.objects.update(text=text)
-    User.objects.filter(pk=annotator.pk).update(first_name=PAYLOADS[0], last_name=PAYLOADS[2])
-    page = open_page(annotator, "/projects/tides/queue/")
-    opened, asked = [], []
-    page.on("dialog", lambda dialog: (opened.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: asked.append(request.url))
-    for key in ("d", "r", "d", "d", "r", "g", "p"):
-        page.keyboard.press(key)
-    fill_in(page, why=text[:8000])
-    page.keyboard.press("Control+Enter")
-    expect(page.get_by_text("Question number 2").first).to_be_attached()
-    GuidelineVersion.objects.create(project=project, number=2, text=f"{text}\n\n{text[:500]}")
-    for path in ("my-work/", "queue/", "guideline/"):
-        page.goto(f"/projects/tides/{path}")
-        page.wait_for_load_state("networkidle")
-    assert opened == []
-    assert [url for url in asked if "localhost" not in url] == []
-    assert [line for line in page.console if "Failed to load resource" not in line] == []
-
-
-# --- Axe ---
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "scheme"),
-    [(1440, 900, "light"), (390, 844, "dark")],
-    ids=["desk in the light", "phone in the dark"],
-)
-def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(annotator, open_page, width, height, scheme):
-    project = annotator.memberships.get().project
-    manager = MembershipFactory(project=project, user__username="mara", role="manager").user
-    pair = project.comparisons.first()
-    screen = {"width": width, "height": height}
-    page = open_page(manager, "/", bypass_csp=True, color_scheme=scheme, viewport=screen)
-    paths = ["", "queue/", "my-work/", "comparisons/", f"comparisons/{pair.pk}/", "reward-models/", "snapshots/"]
-    paths += ["flags/", "quality/", "cohorts/", "settings/", f"cohorts/{project.cohorts.create(name='First').pk}/"]
-    paths += ["members/", "guideline/", "queue/?open=guideline", "queue/?open=skip", "queue/?open=keys"]
-    for path in ["/", "/account/tokens/", *(f"/projects/tides/{path}" for path in paths)]:
-        page.goto(path)
-        assert axe_violations(page) == [], path
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-    assert page.console == []
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "scheme"),
-    [(1440, 900, "dark"), (390, 844, "light"), (720, 450, "light")],
-    ids=["desk in the dark", "phone", "twice as large"],
-)
-def test_axe_finds_nothing_in_any_state_of_the_page(annotator, open_page, width, height, scheme):
-    screen = {"width": width, "height": height}
-    # Without motion, or axe would measure the contrast of words that are just fading.
-    window = {"bypass_csp": True, "color_scheme": scheme, "viewport": screen, "reduced_motion": "reduce"}
-    page = open_page(annotator, "/projects/tides/queue/", **window)
-    is_wide = width > 1200
-
-    def check(state):
-        assert axe_violations(page) == [], state
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), state
-
-    check("empty")
-    page.keyboard.press("d")
-    check("differences")
-    page.keyboard.press("r")
-    check("raw")
-    if is_wide:
-        page.keyboard.press("y")
-        check("scrolling together")
-    page.keyboard.press("Control+Enter")
-    expect(page.locator(".problems")).to_be_visible()
-    check("errors")
-    page.locator("#rating-1-correctness-0").focus()
-    page.keyboard.press("x")
-    check("problems of an attribute")
-    page.keyboard.press("x")
-    for key, dialog in (("g", "guideline"), ("?", "keys"), ("f", "skip")):
-        page.keyboard.press(key)
-        expect(page.locator(f"#{dialog}-dialog")).to_be_visible()
-        page.wait_for_timeout(50)
-        check(dialog)
-        page.keyboard.press("Escape")
-    page.evaluate("scrollTo(0, document.querySelector('.panes').offsetTop + 300)")
-    page.keyboard.press("p")
-    check("the prompt in the bar")
-    page.context.clear_cookies(name="sessionid")
-    fill_in(page)
-    page.keyboard.press("Control+Enter")
-    expect(page.locator("#sign-in-dialog")).to_be_visible()
-    check("signed out")
-    page.locator("#sign-in-password").fill(PASSWORD)
-    page.keyboard.press("Enter")
-    expect(page.locator("#sign-in-dialog")).to_be_hidden()
-    expect(page.locator("[data-draft-status]")).to_have_text("Draft saved")
-    page.keyboard.press("Control+Enter")
-    expect(page.get_by_text("Question number 2").first).to_be_attached()
-    page.keyboard.press("u")
-    expect(page.locator(".change-notice")).to_be_visible()
-    check("re-opened")
-    page.goto("/projects/tides/my-work/")
-    check("my work")
-    project = annotator.memberships.get().project
-    GuidelineVersion.objects.create(project=project, number=2, text="Read both responses twice.\n\nNew line.")
-    Assignment.objects.live().update(lease_expires_at=timezone.now() - timezone.timedelta(seconds=1))
-    expire_leases()  # what is held would be finished first
-    page.goto("/projects/tides/queue/")
-    check("guideline change")
-    page.get_by_role("button", name="Go on").click()
-    page.get_by_role("button", name="Skip").click()
-    page.keyboard.press("7")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
-    check("nothing left")
-    assert [line for line in page.console if "401" not in line and "422" not in line] == []
