@@ -20,12 +20,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from worker.core.basic_auth import password_of
 from worker.core.batching import Batcher, Limits, Overloaded, PartFailed
 from worker.core.dialect_bodies import DialectError, Rewarded
 from worker.core.dialects import DIALECTS
 from worker.core.reward_inputs import MAX_INPUTS, Input, InputError, Pair, from_wire, size_of
 from worker.core.scoring import Scorer
 from worker.core.serving import Measured, ServedFeatures, measure
+from worker.core.shaping import Needs, Shaper, find_shaper
 
 logger = logging.getLogger("worker.serve")
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -143,6 +145,7 @@ def model_app(server: RewardServer, token: str, name: str) -> Starlette:
             if isinstance(body, Response):
                 return body
             try:
+                shaper = _shaper(request.query_params.get("shaping", "none"))
                 asked = read(body)
             except DialectError as error:
                 return _said(422, error.detail, pointer=error.pointer)
@@ -150,7 +153,8 @@ def model_app(server: RewardServer, token: str, name: str) -> Starlette:
             measured = await _unless_gone(request, server, version, asked.inputs, **flags)
             if isinstance(measured, Response):
                 return measured
-            rewards, tokens = [each.reward for each in measured], [each.tokens for each in measured]
+            rewards = [shaper.shape(each.reward, None, ()) for each in measured]
+            tokens = [each.tokens for each in measured]
             return _json(asked.reply(Rewarded(rewards, tokens, name)))
 
         return answer
@@ -162,6 +166,19 @@ def model_app(server: RewardServer, token: str, name: str) -> Starlette:
     for dialect, read in DIALECTS.items():
         routes += [Route(f"{prefix}/{dialect}", speaks(read), methods=["POST"]) for prefix in ("", "/v1", "/v2")]
     return Starlette(routes=routes, lifespan=_lifespan_of(server))
+
+
+def _shaper(name: str) -> Shaper:
+    """Return a shaper for a folder on its own. Raises DialectError for one that needs what only Tiebreak knows."""
+    try:
+        shaper = find_shaper(name)
+    except ValueError as error:
+        raise DialectError("/shaping", str(error)) from error
+    if shaper.needs is not Needs.NOTHING:
+        raise DialectError(
+            "/shaping", f"{shaper.name} needs {shaper.needs}, which a folder has not: ask Tiebreak, below /rm/."
+        )
+    return shaper
 
 
 async def _unless_gone(
@@ -213,7 +230,11 @@ async def _body(request: Request) -> Any:
 
 def _is_allowed(request: Request, token: str) -> bool:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return scheme.lower() in {"bearer", "token"} and hmac.compare_digest(key.strip().encode(), token.encode())
+    if scheme.lower() == "basic":
+        key = password_of(key)
+    elif scheme.lower() not in {"bearer", "token"}:
+        return False
+    return hmac.compare_digest(key.strip().encode(), token.encode())
 
 
 def _health_of(server: RewardServer) -> Callable[[Request], Any]:
@@ -237,4 +258,8 @@ def _said(status: int, detail: str, headers: Mapping[str, str] | None = None, **
 
 
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value), status, headers, media_type="application/json")
+    try:
+        content = orjson.dumps(value)
+    except TypeError:  # half a surrogate pair, which came as an escape and goes back as one
+        content = json.dumps(value).encode("ascii")
+    return Response(content, status, headers, media_type="application/json")

@@ -1,6 +1,5 @@
 """Who sends a request, found out once, and what their allowance says about it."""
 
-import base64
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -12,6 +11,7 @@ from apps.accounts.services import note_token_use, recognise
 from apps.core.addresses import client_address, network_of
 from apps.core.allowances import Left, Limit, spend
 from apps.core.errors import TooMany
+from worker.core.basic_auth import password_of
 
 SCHEMES = ("token", "bearer")
 REWARDS = "/rm/"
@@ -42,21 +42,13 @@ def _identify(request: HttpRequest) -> Caller:
     if scheme.lower() in SCHEMES:
         return _with_token(request, key.strip())
     if scheme.lower() == "basic" and request.path_info.startswith(REWARDS):
-        return _with_token(request, _password(key))
+        return _with_token(request, password_of(key))
     if request.user.is_authenticated:
         owner = f"user:{request.user.pk}"
         return Caller(owner, left=_checked(spend(owner, Limit("person", settings.API_RATE_LIMIT, MINUTE))))
     address = network_of(client_address(request))
     limit = Limit("address", settings.API_RATE_LIMIT_ANONYMOUS, MINUTE)
     return Caller("", left=_checked(spend(f"address:{address}", limit)))
-
-
-def _password(credentials: str) -> str:
-    """Return the password of HTTP's Basic, which clients that take only a URL make of `http://token:KEY@host/`."""
-    try:
-        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
-    except ValueError:
-        return ""
 
 
 def _with_token(request: HttpRequest, key: str) -> Caller:

@@ -1,6 +1,7 @@
 """Write JSON replies fast."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -17,12 +18,22 @@ class LeanJSONRenderer(JSONRenderer):
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> Any:
         """Return the bytes of the reply; indented if the Accept header asks for it."""
-        if data is None or (accepted_media_type and ";" in accepted_media_type):
-            return super().render(data, accepted_media_type, renderer_context)
+        if data is not None and not (accepted_media_type and ";" in accepted_media_type):
+            with suppress(TypeError):
+                return orjson.dumps(data, default=_plain, option=OPTIONS)
         try:
-            return orjson.dumps(data, default=_plain, option=OPTIONS)
-        except TypeError:
             return super().render(data, accepted_media_type, renderer_context)
+        except UnicodeEncodeError:
+            return _ESCAPED.render(data, accepted_media_type, renderer_context)
+
+
+class _EscapingRenderer(JSONRenderer):
+    """For half a surrogate pair, which came as an escape and can go back in no other way."""
+
+    ensure_ascii = True
+
+
+_ESCAPED = _EscapingRenderer()
 
 
 PLAIN: tuple[type, ...] = (dict, list, str, int, float)

@@ -111,6 +111,9 @@ def test_the_ceiling_holds_people_to_the_others_by_hand() -> None:
     # pair 0: 2 of 6 ordered pairs agree; pair 1: both half
     assert ceiling["pairwise"] == pytest.approx((1 / 3 + 1 / 2) / 2)
     assert ceiling["single_vote"] == 0.5
+    ties = noise_ceiling(np.array([0, 0]), np.array([0, 0]), np.array([0, 0]), model=np.array([1, -1]))
+    assert ties is not None
+    assert (ties["person"]["accuracy"], ties["model"]["accuracy"], ties["pairwise"]) == (0.5, 0.5, 1.0)
     alone = np.array([0])
     assert noise_ceiling(alone, np.array([1]), alone, np.array([1])) is None
 

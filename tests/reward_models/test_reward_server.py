@@ -1,6 +1,8 @@
 """The web server and the reward server behind it: what goes wrong between them, and whom the latter trusts."""
 
+import base64
 import json
+import math
 import os
 import subprocess
 import sys
@@ -210,3 +212,14 @@ def test_one_folder_is_served_by_itself_in_the_same_dialects(model_folders, tmp_
         assert client.post("/score", json={}).status_code == 422
         assert client.post("/predict", json={"inputs": LONG, "truncate": False}).status_code == 422
         assert client.get("/health").json()["status"] == "ok"
+        client.headers["Authorization"] = f"Basic {base64.b64encode(b'token:secret').decode()}"
+        shaped = client.post("/get_reward?shaping=tanh", json={"query": ["good"]}).json()["rewards"]
+        raw = client.post("/get_reward", json={"query": ["good"]}).json()["rewards"]
+        assert shaped == pytest.approx([math.tanh(raw[0])])
+        for shaping in ("standardise", "par", "square"):
+            assert client.post(f"/get_reward?shaping={shaping}", json={"query": ["good"]}).status_code == 422
+        half = {"query": "a", "documents": ["\ud800", "b"]}
+        reply = client.post("/rerank", content=json.dumps(half).encode())
+        assert {row["document"]["text"] for row in reply.json()["results"]} == {"\ud800", "b"}
+        client.headers["Authorization"] = "Basic secret"
+        assert client.post("/score", json=body).status_code == 401

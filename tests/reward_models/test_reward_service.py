@@ -1,6 +1,7 @@
 """Scoring over REST, from the caller to the model in the reward server's memory and back, in every dialect."""
 
 import base64
+import json
 
 import numpy as np
 import pytest
@@ -116,6 +117,19 @@ def test_sentence_transformers_and_every_dialect_say_the_same(api, make_model, m
     names = api.client.get("/rm/tides/v1/models").json()["data"]
     assert [(row["id"], row["owned_by"]) for row in names] == [(str(model.pk), "tides")]
     assert api.client.get("/rm/tides/health").status_code == 200
+
+
+def test_half_a_surrogate_pair_goes_back_as_it_came(api, make_model, reward_server):
+    make_model()
+    half = {"query": "a", "texts": ["\ud800", "b"], "return_text": True}
+    reply = api.post("rm/tides/rerank", half)
+    assert reply.status_code == 200
+    assert {row["text"] for row in json.loads(reply.content)} == {"\ud800", "b"}
+    indented = api.post("rm/tides/rerank", half, headers={"Accept": "application/json; indent=2"})
+    assert json.loads(indented.content) == json.loads(reply.content)
+    create = {"input": [{"role": "user", "content": "why"}]}
+    rollout = {"responses_create_params": create, "response": {"output": []}, "\ud800": "\udfff"}
+    assert json.loads(api.post("rm/tides/verify", rollout).content)["\ud800"] == "\udfff"
 
 
 def test_a_version_that_knows_says_how_sure_it_is(api, make_model, reward_server):

@@ -127,6 +127,12 @@ class Backbone:
             self._loaded["tokenizer"] = _load_tokenizer(self)
         return self._loaded["tokenizer"]
 
+    @cached_property
+    def begins_with_bos(self) -> bool:
+        """Say whether what this backbone reads begins with the token of the beginning."""
+        (row,) = tokenise(self.tokenizer, [("why", "so")], self.pooling, self.max_tokens)
+        return self.tokenizer.bos_token_id is not None and int(row["input_ids"][0]) == self.tokenizer.bos_token_id
+
     def features(self, pairs: Sequence[Texts], batch_tokens: int = 8192, on_batch: OnBatch | None = None) -> Features:
         """Return one vector per (prompt, response), (n, d), calling `on_batch(rows, vectors)` per batch.
 

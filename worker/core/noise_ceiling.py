@@ -15,9 +15,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def agreement_with(side: Ints, other: Ints) -> Floats:
-    """Return 1 where two sides are the same, 1/2 where just one of them is a tie, else 0; (v,)."""
-    return np.where(side == other, 1.0, np.where((side == 0) | (other == 0), 0.5, 0.0))
+def agreement_with(side: Ints, others: Ints) -> Floats:
+    """Return 1 where a side is that of the others, 1/2 where either is a tie, else 0; (v,).
+
+    A person's tie with others who are split is 1/2, too: a model has no ties, and is held to the same.
+    """
+    return np.where((side == 0) | (others == 0), 0.5, np.where(side == others, 1.0, 0.0))
 
 
 def noise_ceiling(pair: Ints, side: Ints, prompt: Ints, model: Ints, seed: int = 0) -> dict[str, Any] | None:

@@ -120,7 +120,11 @@ def _refuse_longer(scorer: Scorer, item: Input, place: int) -> None:
 
 
 def _row(scorer: Scorer, item: Text | Ids, place: int, limit: int) -> Row:
-    """Return the model inputs of a text or of token ids, with no special token that is not in them for a decoder."""
+    """Return the model inputs of a text or of token ids. A decoder's text begins as its conversations do.
+
+    Where those begin with the token of the beginning, a client may have left it to the server (verl does) or sent it
+    twice: the model was trained with exactly one.
+    """
     tokenizer = scorer.backbone.tokenizer
     decoder = scorer.recipe.pooling == "last"
     if isinstance(item, Ids):
@@ -132,10 +136,12 @@ def _row(scorer: Scorer, item: Text | Ids, place: int, limit: int) -> Row:
         encoded = tokenizer(item.text, truncation=True, max_length=limit)
         return {name: np.asarray(encoded[name], dtype=np.int32) for name in encoded}
     ids = tokenizer(item.text, add_special_tokens=False)["input_ids"]
-    if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
-        ids = ids[1:]  # the template wrote one, and whoever sent the text another
     if not ids:
         raise InputError(place, "The text has no token in it.")
+    if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
+        ids = ids[1:]
+    elif ids[0] != tokenizer.bos_token_id and scorer.backbone.begins_with_bos:
+        ids = [tokenizer.bos_token_id, *ids]
     return _plain_row(ids[-limit:], tokenizer)
 
 
