@@ -34,16 +34,16 @@ def start_search(
     project: Project,
     recipe: dict[str, Any] | None = None,
     grid: dict[str, Any] | None = None,
-    minutes: int = DEFAULT_MINUTES,
+    minutes: int | None = None,
     snapshot: Snapshot | None = None,
     created_by: User | None = None,
 ) -> RecipeSearch:
     """Start a search; while one is unfinished in the project, the same request returns that one, another is a Conflict.
 
-    It chooses on the snapshot's validation split; a split named otherwise, such as test, is never read.
+    It lasts DEFAULT_MINUTES where nothing is said, and chooses on the snapshot's validation split; a split named otherwise, such as test, is never read.
     """
     check_enough_labels(project)
-    if not 1 <= minutes <= MAX_MINUTES:
+    if minutes is not None and not 1 <= minutes <= MAX_MINUTES:
         rule = _("It must be a whole number from 1 to %(most)s.") % {"most": MAX_MINUTES}
         raise InvalidInput(_("The search is not valid."), [FieldError("/minutes", rule)])
     checked = parse_recipe(project, recipe or {})
@@ -56,14 +56,15 @@ def start_search(
         check_snapshot(project, snapshot, VALIDATION)
     job = enqueue(kind="recipe_search", project=project, inputs={}, created_by=created_by, key="recipe_search")
     if (unfinished := RecipeSearch.objects.filter(job=job).first()) is not None:
-        asked = {"recipe": checked.to_dict() if recipe else None, "grid": grid, "snapshot": snapshot}
+        asked = {"recipe": None if recipe is None else checked.to_dict(), "grid": grid, "minutes": minutes}
+        asked |= {"snapshot": snapshot}
         check_same(unfinished, asked, str(ANOTHER_SEARCH))
         return unfinished
     return RecipeSearch.objects.create(
         project=project,
         recipe=checked.to_dict(),
         grid=chosen,
-        minutes=minutes,
+        minutes=minutes or DEFAULT_MINUTES,
         snapshot=snapshot or freeze_snapshot(project=project, purpose="Recipe search", created_by=created_by),
         job=job,
         created_by=created_by,

@@ -93,7 +93,7 @@ def start_training(
         check_snapshot(project, snapshot, TRAIN)
     job = enqueue(kind="training", project=project, inputs={}, created_by=created_by, key="training")
     if (unfinished := TrainingRun.objects.filter(job=job).first()) is not None:
-        asked = {"recipe": checked.to_dict() if recipe else None, "snapshot": snapshot}
+        asked = {"recipe": None if recipe is None else checked.to_dict(), "snapshot": snapshot}
         check_same(unfinished, asked, str(ANOTHER_TRAINING))
         return unfinished
     if snapshot is None:

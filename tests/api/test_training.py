@@ -54,6 +54,7 @@ def test_while_one_is_unfinished_another_recipe_or_snapshot_is_409(api, world):
     assert detail.startswith("Another training of this project is running")
     other = create_snapshot(project=world.project, body={"name": "Other", "splits": {"train": 1.0}}, created_by=None)
     TrainingRun.objects.update(recipe=Recipe(epochs=3).to_dict())
+    problem(api.post(RUNS, {"recipe": {}}), 409)  # the project's own, which is another one
     assert api.post(RUNS, {"recipe": {"epochs": 3}}).json()["id"] == str(world.run.pk)
     same = {"recipe": {"epochs": 3}, "snapshot": str(TrainingRun.objects.get().snapshot_id)}
     assert api.post(RUNS, same).json()["id"] == str(world.run.pk)

@@ -197,6 +197,9 @@ def test_a_search_over_rest(api):
     assert (reply.status_code, reply.json()["job"]["kind"]) == (202, "recipe_search")
     address = f"recipe-searches/{reply.json()['id']}/"
     problem(api.post(f"{address}use/", {}), 409)
+    again = {"grid": {"epochs": [3, 5]}}
+    assert api.post("projects/tides/recipe-searches/", again).json()["id"] == reply.json()["id"]
+    problem(api.post("projects/tides/recipe-searches/", {**again, "minutes": 6}), 409)
     RecipeSearch.objects.update(trials=[trial(0.6, epochs=3), trial(0.8, epochs=5)])
     body = api.get(address).json()
     assert (body["best"], body["grid"], body["minutes"]) == (1, {"epochs": [3, 5]}, 5)
