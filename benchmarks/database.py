@@ -48,15 +48,17 @@ INSERT INTO prompts_prompt (created_at, project_id, messages, content_hash)
     SELECT now(), %(project)s, jsonb_build_array(jsonb_build_object('role', 'user', 'content',
         'Question ' || n || ': ' || repeat('why does the sea rise and fall? ', 6))), 'prompt-' || n
     FROM generate_series(1, %(pairs)s) AS n;
-INSERT INTO prompts_response (created_at, prompt_id, text, model, content_hash)
-    SELECT now(), prompt.id, 'Answer ' || side || ' to ' || prompt.id || E'.\n\n' || kinds.text, 'model-' || side,
+INSERT INTO prompts_response (created_at, prompt_id, text, content_hash)
+    SELECT now(), prompt.id, 'Answer ' || side || ' to ' || prompt.id || E'.\n\n' || kinds.text,
         'response-' || side
     FROM prompts_prompt AS prompt CROSS JOIN generate_series(1, 2) AS side JOIN kinds 
         ON kind = (prompt.id + side) %% cardinality(%(texts)s::text[])
     WHERE project_id = %(project)s ORDER BY prompt.id, side;
 INSERT INTO prompts_comparison
-        (created_at, project_id, prompt_id, response_1_id, response_2_id, external_id, reference, metadata)
-    SELECT now(), %(project)s, prompt_id, min(response.id), max(response.id), 'pair-' || prompt_id, '', '{}'
+        (created_at, project_id, prompt_id, response_1_id, response_2_id, model_1, model_2, external_id, reference,
+        metadata)
+    SELECT now(), %(project)s, prompt_id, min(response.id), max(response.id), 'model-1', 'model-2',
+        'pair-' || prompt_id, '', '{}'
     FROM prompts_response AS response JOIN prompts_prompt AS prompt ON prompt.id = prompt_id
     WHERE project_id = %(project)s GROUP BY prompt_id ORDER BY prompt_id;
 INSERT INTO labeling_queueitem

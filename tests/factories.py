@@ -62,7 +62,6 @@ class ResponseFactory(factory.django.DjangoModelFactory):
 
     prompt = factory.SubFactory(PromptFactory)
     text = factory.Sequence(lambda n: f"Answer number {n}.")
-    model = "secret-model"
     content_hash = factory.LazyAttribute(lambda response: json_hash(response.text))
 
 
@@ -77,6 +76,7 @@ class ComparisonFactory(factory.django.DjangoModelFactory):
     prompt = factory.SubFactory(PromptFactory, project=factory.SelfAttribute("..project"))
     response_1 = factory.SubFactory(ResponseFactory, prompt=factory.SelfAttribute("..prompt"))
     response_2 = factory.SubFactory(ResponseFactory, prompt=factory.SelfAttribute("..prompt"))
+    model_1 = model_2 = "secret-model"
     external_id = factory.Sequence(lambda n: f"pair-{n}")
 
     @factory.post_generation

@@ -45,7 +45,7 @@ _LABELS = """JOIN (
         WHERE a.project_id = %(project)s AND a.is_current AND NOT a.is_repeat GROUP BY comparison_id
     ) AS labels ON labels.comparison_id = c.id"""
 _COMPARISONS = """
-    SELECT c.id, c.external_id, p.content_hash, p.messages::text, r1.text, r1.model, r2.text, r2.model, c.reference,
+    SELECT c.id, c.external_id, p.content_hash, p.messages::text, r1.text, c.model_1, r2.text, c.model_2, c.reference,
         c.metadata::text, c.gold, k.preference, k.status, k.excluded_reason, k.spread, k.rule, k.kept::text{more}
     FROM prompts_comparison AS c
     JOIN prompts_prompt AS p ON p.id = c.prompt_id

@@ -86,5 +86,5 @@ def _batch(
 
 def _content_key(pair: ImportedPair) -> int:
     """Return a number of 63 bits that two rows share when their content is the same."""
-    said = (pair.prompt_hash, pair.hashes, pair.reference, spelled(pair), pair.gold)
+    said = (pair.prompt_hash, pair.hashes, pair.reference, spelled(pair), pair.gold, pair.models)
     return hash(said) & 0x7FFFFFFFFFFFFFFF

@@ -36,7 +36,7 @@ def known_comparisons(project_id: int, external_ids: list[str]) -> dict[str, Kno
     if not external_ids:
         return {}
     rows = fetch(_KNOWN_COMPARISONS, [project_id, external_ids])
-    return {row[0]: Known(row[1], (*row[2:6], json.loads(row[6]), row[7]), row[8:]) for row in rows}
+    return {row[0]: Known(row[1], (*row[2:6], json.loads(row[6]), row[7], row[8:10]), row[10:]) for row in rows}
 
 
 def known_prompts(project_id: int, hashes: Collection[str]) -> dict[str, int]:
@@ -57,7 +57,7 @@ def known_responses(wanted: Sequence[tuple[int, str]]) -> dict[tuple[int, str], 
 # Arrays, where the ORM would write two thousand parameters: that takes longer than the query.
 _KNOWN_COMPARISONS = """
 SELECT stored.external_id, stored.id, prompt.content_hash, first.content_hash, second.content_hash, stored.reference,
-    stored.metadata::text, stored.gold, first.id, second.id
+    stored.metadata::text, stored.gold, stored.model_1, stored.model_2, first.id, second.id
 FROM prompts_comparison AS stored
 JOIN prompts_prompt AS prompt ON prompt.id = stored.prompt_id
 JOIN prompts_response AS first ON first.id = stored.response_1_id

@@ -89,7 +89,7 @@ class ImportedPair:
     @property
     def content(self) -> tuple[Any, ...]:
         """Return what must be the same for the row to be the same."""
-        return (self.prompt_hash, *self.hashes, self.reference, self.metadata, self.gold)
+        return (self.prompt_hash, *self.hashes, self.reference, self.metadata, self.gold, self.models)
 
 
 def storable(row: object) -> object:

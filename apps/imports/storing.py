@@ -156,15 +156,15 @@ class Storer:
         for (prompt_hash, pair), pk in zip(missing.items(), self._ids.draw(Prompt, len(missing)), strict=True):
             decided.prompts[prompt_hash] = pk
             rows.prompts.append((pk, pair.messages, prompt_hash))
-        texts: dict[tuple[int, str], tuple[str, str]] = {}
+        texts: dict[tuple[int, str], str] = {}
         for pair in pairs:
             prompt = decided.prompts[pair.prompt_hash]
-            for text_hash, text, model in zip(pair.hashes, pair.texts, pair.models, strict=True):
+            for text_hash, text in zip(pair.hashes, pair.texts, strict=True):
                 if (prompt, text_hash) not in decided.responses:
-                    texts.setdefault((prompt, text_hash), (text, model))
-        for (key, (text, model)), pk in zip(texts.items(), self._ids.draw(Response, len(texts)), strict=True):
+                    texts[prompt, text_hash] = text
+        for (key, text), pk in zip(texts.items(), self._ids.draw(Response, len(texts)), strict=True):
             decided.responses[key] = pk
-            rows.responses.append((pk, key[0], text, model, key[1]))
+            rows.responses.append((pk, key[0], text, key[1]))
 
     def _add_comparisons(
         self, rows: tables.NewRows, decided: Decided, ids: list[int], votes: Mapping[int, list[Any]]
@@ -226,7 +226,7 @@ def drop_unused(response_ids: set[int]) -> None:
 
 
 def _body(pair: ImportedPair, decided: Decided, *external_id: str) -> tuple[Any, ...]:
-    """Return a comparison's columns from its prompt to its known answer, with the external id in between or without."""
+    """Return a comparison's columns from its prompt to its models, with the external id in between or without."""
     prompt, (first, second) = decided.prompts[pair.prompt_hash], pair.hashes
     sides = decided.responses[prompt, first], decided.responses[prompt, second]
-    return (prompt, *sides, *external_id, pair.reference, spelled(pair), pair.gold)
+    return (prompt, *sides, *external_id, pair.reference, spelled(pair), pair.gold, *pair.models)

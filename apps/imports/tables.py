@@ -25,10 +25,21 @@ Row = Sequence[Any]
 """Values in the order of the columns; JSON is spelled already."""
 _COLUMNS: dict[str, tuple[type[models.Model], tuple[str, ...]]] = {
     "prompts": (Prompt, ("id", "messages", "content_hash")),
-    "responses": (Response, ("id", "prompt_id", "text", "model", "content_hash")),
+    "responses": (Response, ("id", "prompt_id", "text", "content_hash")),
     "comparisons": (
         Comparison,
-        ("id", "prompt_id", "response_1_id", "response_2_id", "external_id", "reference", "metadata", "gold"),
+        (
+            "id",
+            "prompt_id",
+            "response_1_id",
+            "response_2_id",
+            "external_id",
+            "reference",
+            "metadata",
+            "gold",
+            "model_1",
+            "model_2",
+        ),
     ),
     "items": (QueueItem, ("comparison_id", "state", "wanted", "taken", "shuffle_key")),
     "assignments": (Assignment, ("id", "comparison_id", "annotator_id", "swapped")),
@@ -87,7 +98,7 @@ class NewRows:
     annotations: list[Row] = field(default_factory=list)
     consensus: list[Row] = field(default_factory=list)
     changes: list[Row] = field(default_factory=list)
-    """Id, prompt, responses, reference, metadata, gold."""
+    """Id, prompt, responses, reference, metadata, gold, models."""
 
 
 def draw_ids(model: type[models.Model], count: int) -> list[int]:
@@ -178,9 +189,10 @@ def copy_rows(
 _CHANGE = """
 UPDATE prompts_comparison AS stored SET prompt_id = changed.prompt_id, response_1_id = changed.response_1_id,
     response_2_id = changed.response_2_id, reference = changed.reference, metadata = changed.metadata::jsonb,
-    gold = changed.gold
-FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::smallint[])
-    AS changed(id, prompt_id, response_1_id, response_2_id, reference, metadata, gold)
+    gold = changed.gold, model_1 = changed.model_1, model_2 = changed.model_2
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::smallint[],
+        %s::text[], %s::text[])
+    AS changed(id, prompt_id, response_1_id, response_2_id, reference, metadata, gold, model_1, model_2)
 WHERE stored.id = changed.id
 """
 _NOW = object()

@@ -19,14 +19,14 @@ class PromptAdmin(ReadOnlyAdmin):
 class ResponseAdmin(ReadOnlyAdmin):
     """Answers; their text comes from imports."""
 
-    list_display = ("id", "model", "__str__", "created_at")
-    search_fields = ("model", "content_hash")
+    list_display = ("id", "__str__", "created_at")
+    search_fields = ("content_hash",)
 
 
 @admin.register(Comparison)
 class ComparisonAdmin(ReadOnlyAdmin):
     """Pairs in canonical order."""
 
-    list_display = ("external_id", "project", "gold", "created_at")
+    list_display = ("external_id", "project", "model_1", "model_2", "gold", "created_at")
     list_select_related = ("project",)
     search_fields = ("external_id", "project__slug")

@@ -34,11 +34,10 @@ class Prompt(Created):
 
 
 class Response(Created):
-    """One assistant turn that answers a prompt; the same text is stored once per prompt."""
+    """One assistant turn that answers a prompt; the same text is stored once per prompt, whoever wrote it."""
 
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="responses", db_index=False)
     text = models.TextField()
-    model = models.CharField(max_length=200, blank=True, help_text="Who wrote it; annotators never see this.")
     content_hash = models.CharField(max_length=64)
 
     class Meta:
@@ -55,6 +54,10 @@ class Comparison(Created):
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="comparisons")
     response_1 = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="+")
     response_2 = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="+")
+    model_1 = models.CharField(max_length=200, blank=True, help_text="Who wrote response 1; annotators never see this.")
+    model_2 = models.CharField(
+        max_length=200, blank=True, help_text="Who wrote response 2; the same text may be another model's elsewhere."
+    )
     external_id = models.CharField(max_length=200)
     reference = models.TextField(blank=True)
     metadata = models.JSONField(default=dict, blank=True)

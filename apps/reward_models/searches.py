@@ -40,7 +40,8 @@ def start_search(
 ) -> RecipeSearch:
     """Start a search; while one is unfinished in the project, the same request returns that one, another is a Conflict.
 
-    It lasts DEFAULT_MINUTES where nothing is said, and chooses on the snapshot's validation split; a split named otherwise, such as test, is never read.
+    It lasts DEFAULT_MINUTES unless said otherwise. It chooses on the snapshot's validation split; a split named
+    otherwise, such as test, is never read.
     """
     check_enough_labels(project)
     if minutes is not None and not 1 <= minutes <= MAX_MINUTES:
@@ -56,8 +57,8 @@ def start_search(
         check_snapshot(project, snapshot, VALIDATION)
     job = enqueue(kind="recipe_search", project=project, inputs={}, created_by=created_by, key="recipe_search")
     if (unfinished := RecipeSearch.objects.filter(job=job).first()) is not None:
-        asked = {"recipe": None if recipe is None else checked.to_dict(), "grid": grid, "minutes": minutes}
-        asked |= {"snapshot": snapshot}
+        wanted = None if recipe is None else checked.to_dict()
+        asked = {"recipe": wanted, "grid": grid, "minutes": minutes, "snapshot": snapshot}
         check_same(unfinished, asked, str(ANOTHER_SEARCH))
         return unfinished
     return RecipeSearch.objects.create(

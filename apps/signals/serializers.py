@@ -88,7 +88,7 @@ class ComparisonSerializer(serializers.Serializer[Comparison]):
 
 
 class ResponseSerializer(serializers.Serializer[Any]):
-    """A response with its author."""
+    """A response of a comparison with its author there."""
 
     id = serializers.CharField()
     text = serializers.CharField()
@@ -107,7 +107,8 @@ class ComparisonDetailSerializer(ComparisonSerializer):
     @extend_schema_field(ResponseSerializer(many=True))
     def get_responses(self, comparison: Comparison) -> Any:
         """Return both responses in canonical order."""
-        return ResponseSerializer([comparison.response_1, comparison.response_2], many=True).data
+        sides = ((comparison.response_1, comparison.model_1), (comparison.response_2, comparison.model_2))
+        return [{"id": str(side.pk), "text": side.text, "model": model} for side, model in sides]
 
 
 class ScorerStatisticsSerializer(serializers.Serializer[Any]):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from apps.exports.helpsteer import helpsteer2_prompt
+from apps.prompts.models import Comparison, Response
 from tests.exports.rows import ALL, ONE, labels, rows_of, written
 from tests.factories import ProjectFactory
 from tests.imports.test_imports import load, row
@@ -36,6 +37,22 @@ def test_annotations_come_back_as_they_were(project):
     for name in ("helpsteer2-preference", "helpsteer2-ratings", "helpsteer3-preference", "trl-preference", "nemo-rl"):
         body = {**ALL, "formats": [name]}
         assert written(again, body).manifest["files"] == written(project, body).manifest["files"]
+
+
+def test_the_same_text_may_be_another_models_in_another_pair(project):
+    def by(*models):
+        return [{"text": text, "model": model} for text, model in zip(("2 and 4", "2 and 3"), models, strict=True)]
+
+    rows = [row(external_id=f"q-{n}", responses=by(*models), annotations=labels(1))
+            for n, models in enumerate([("a", "b"), ("b", "c"), (None, "a")])]  # fmt: skip
+    load(project, *rows)
+    assert Response.objects.count() == 2
+    found = rows_of(written(project, ONE), "annotations")
+    assert [[side["model"] for side in each["responses"]] for each in found] == [["a", "b"], ["b", "c"], [None, "a"]]
+    assert load(project, *rows).unchanged == 3
+    load(project, row(external_id="new"))
+    assert load(project, row(external_id="new", responses=by("x", "y"))).updated == 1
+    assert Comparison.objects.values_list("model_1", "model_2").get(external_id="new") == ("x", "y")
 
 
 @pytest.mark.skipif(not RAW.exists(), reason="needs ../shared/data/helpsteer2_raw_sample.jsonl")

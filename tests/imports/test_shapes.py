@@ -145,7 +145,7 @@ def test_rewardbench_rows_keep_models_and_subset(project):
     source = {"prompt": "a", "chosen": "b", "rejected": "c", "chosen_model": "m", "rejected_model": "n"}
     load(project, {**source, "subset": "alpacaeval-easy", "id": 7})
     made = Comparison.objects.get()
-    assert (made.external_id, made.response_1.model, made.response_2.model) == ("alpacaeval-easy-7", "m", "n")
+    assert (made.external_id, made.model_1, made.model_2) == ("alpacaeval-easy-7", "m", "n")
     assert made.metadata == {"subset": "alpacaeval-easy"}
 
 

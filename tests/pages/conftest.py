@@ -54,8 +54,10 @@ def pair(project):
     return ComparisonFactory(
         project=project,
         prompt=prompt,
-        response_1=ResponseFactory(prompt=prompt, text="Canonical first text", model="secret-model-one"),
-        response_2=ResponseFactory(prompt=prompt, text="Canonical second text", model="secret-model-two"),
+        response_1=ResponseFactory(prompt=prompt, text="Canonical first text"),
+        response_2=ResponseFactory(prompt=prompt, text="Canonical second text"),
+        model_1="secret-model-one",
+        model_2="secret-model-two",
         external_id="secret-external-id",
         reference="secret-reference",
         metadata={"domain": "secret-domain"},
