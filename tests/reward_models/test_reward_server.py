@@ -11,19 +11,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpcore
+import openai
 import pytest
+import uvicorn
 from django.test import Client
 from starlette.testclient import TestClient
 
 from apps.reward_models.reward_server import Turns, _pool, ask, server_token
 from tests.api.conftest import problem
-from tests.e2e.running import wait_until
+from tests.e2e.running import free_port, wait_until
 from tests.reward_models.asking import LONG, PAIRS, Rm, items, score
 from tests.reward_models.conftest import serving, stored
 from worker.core.batching import Limits
-from worker.core.reward_inputs import Pair
+from worker.core.reward_inputs import Pair, Text
 from worker.core.scoring import Scorer
-from worker.core.serving import ServedFeatures
+from worker.core.serving import ServedFeatures, measure
 from worker.reward_server import RewardServer, Version, model_app
 from worker.serve import ServeError, listening
 
@@ -223,3 +225,24 @@ def test_one_folder_is_served_by_itself_in_the_same_dialects(model_folders, tmp_
         assert {row["document"]["text"] for row in reply.json()["results"]} == {"\ud800", "b"}
         client.headers["Authorization"] = "Basic secret"
         assert client.post("/score", json=body).status_code == 401
+
+
+def test_openais_own_client_reads_rewards_as_embeddings(model_folders, tmp_path):
+    folder, port = model_folders["pooler"], free_port()
+    server = RewardServer(find=lambda version: folder, cache=tmp_path / "c.sqlite3", limits=Limits(), resident=1)
+    app = uvicorn.Server(uvicorn.Config(model_app(server, "secret", "tides-1"), port=port, log_config=None))
+    thread = threading.Thread(target=app.run)
+    thread.start()
+    try:
+        wait_until(lambda: app.started, 10, "the server listens")
+        with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="secret") as client:
+            said = client.embeddings.create(model="tides-1", input=["good", "bad"])
+            with pytest.raises(openai.AuthenticationError):
+                client.with_options(api_key="guess").embeddings.create(model="tides-1", input="good")
+    finally:
+        app.should_exit = True
+        thread.join()
+    with ServedFeatures(tmp_path / "d.sqlite3") as cache:
+        expected = measure(Scorer.load(folder), [Text("good"), Text("bad")], cache, count=True)
+    assert [row.embedding for row in said.data] == [pytest.approx([each.reward], abs=1e-5) for each in expected]
+    assert said.usage.total_tokens == sum(each.tokens for each in expected)
