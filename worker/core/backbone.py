@@ -343,19 +343,19 @@ def load_model(backbone: Backbone) -> Any:
     from transformers.utils import logging
 
     from worker.core.forward import allow_packing
+    from worker.core.poolers import load_encoder
 
+    load = load_encoder if backbone.pooling == "pooler" else AutoModel.from_pretrained
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     # It warns about the head of a saved model, which is left out on purpose.
     logging.set_verbosity_error()
     try:
-        model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32, use_safetensors=True, **backbone.depth)
+        model = load(backbone.folder, dtype=torch.float32, use_safetensors=True, **backbone.depth)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BackboneError(f"The backbone in {backbone.folder} cannot be loaded: {error}") from error
     finally:
         logging.set_verbosity(verbosity)
-    if backbone.pooling == "pooler" and getattr(model, "pooler", None) is None:
-        raise BackboneError('pooling "pooler" needs a model with a pooler, such as BERT; use "mean".')
     embeddings = model.get_input_embeddings()
     if backbone.pooling == "last" and len(backbone.tokenizer) > embeddings.num_embeddings:
         model.resize_token_embeddings(len(backbone.tokenizer), mean_resizing=False)  # room for the padding token

@@ -141,7 +141,8 @@ def _alone(model: Any, row: Row, number: int, pooling: str) -> Tensor:
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     output = model(**inputs, **_no_cache(pooling))
     if pooling == "pooler":
-        pooled: Tensor = output.pooler_output
+        given: Tensor | None = getattr(output, "pooler_output", None)  # DeBERTa's encoder and others run no pooler
+        pooled: Tensor = model.pooler(output.last_hidden_state) if given is None else given
         return pooled
     states: Tensor = output.last_hidden_state[0]
     return states[-1:] if pooling == "last" else states.mean(dim=0, keepdim=True)

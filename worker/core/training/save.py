@@ -203,7 +203,7 @@ def _save_pretrained(model: Any, folder: Path) -> None:
 
 
 def check_architecture(backbone: Backbone) -> None:
-    """Raise ModelFolderError when the architecture has no classification model that pools as the recipe says.
+    """Raise ModelFolderError or BackboneError when no classification model of the architecture pools like the recipe.
 
     Reads the config only, so that a recipe that cannot be saved fails before hours of features, not after.
     """
@@ -217,20 +217,22 @@ def _classifier(backbone: Backbone, head: Head) -> Any:
     """Return the classification model around the backbone in memory, the reward layer in its last layer."""
     import torch
 
+    from worker.core.poolers import put_into
+
     config = copy.deepcopy(backbone.model.config)
     config.problem_type = "regression"
     config.pad_token_id = backbone.tokenizer.pad_token_id
     config.dtype = "float32"
     classifier, name = _empty_classifier(config, backbone.pooling)
-    setattr(classifier, classifier.base_model_prefix, backbone.model)
+    put_into(classifier, backbone.model)
     weight, bias = head.reward_layer()
-    has_bias = getattr(classifier, name).bias is not None
+    has_bias = classifier.get_submodule(name).bias is not None
     layer = torch.nn.Linear(len(weight), 1, bias=has_bias)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight[np.newaxis, :]))
         if has_bias:
             layer.bias.fill_(float(bias))
-    setattr(classifier, name, layer.to(backbone.model.device))
+    classifier.set_submodule(name, layer.to(backbone.model.device))
     return classifier.eval()
 
 
@@ -238,6 +240,8 @@ def _empty_classifier(config: Any, pooling: str) -> tuple[Any, str]:
     """Return the architecture's classification model without memory for weights, and its last layer's name."""
     import torch
     from transformers import AutoModelForSequenceClassification
+
+    from worker.core.poolers import last_layer
 
     config.num_labels = 1
     config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
@@ -247,8 +251,8 @@ def _empty_classifier(config: Any, pooling: str) -> tuple[Any, str]:
             classifier = make(config)
     except ValueError as error:
         raise ModelFolderError(f"transformers has no classification model for {config.model_type}.") from error
-    name = "score" if pooling == "last" else "classifier"
-    layer = getattr(classifier, name, None)
+    name = "score" if pooling == "last" else last_layer(classifier)
+    layer = dict(classifier.named_modules()).get(name)
     if not isinstance(layer, torch.nn.Linear) or layer.in_features != config.get_text_config().hidden_size:
         raise ModelFolderError(
             f"The classification model of {config.model_type} is not one linear layer on pooling {pooling!r}; "
