@@ -48,11 +48,10 @@ def vectors(model: Any, row: Row, pooling: str) -> Tensor:
     if pooling == "last":
         return states.index_select(0, torch.tensor([end - 1 for _, end in spans], device=device))
     if pooling == "pooler":
-        pooled: Tensor = model.pooler(
-            states.index_select(0, torch.tensor([s for s, _ in spans], device=device))[:, None]
-        )
+        read = _means(states, spans) if getattr(model.pooler, "averages", False) else _firsts(states, spans)
+        pooled: Tensor = model.pooler(read[:, None])
         return pooled
-    return torch.stack([part.mean(dim=0) for part in states.split([end - start for start, end in spans])])
+    return _means(states, spans)
 
 
 def side_by_side(rows: Iterable[Item], read: Callable[[Item], Result], threads: int) -> Iterator[tuple[Item, Result]]:
@@ -131,6 +130,14 @@ def standard_attention(model: Any) -> Iterator[None]:
     finally:
         if before == PACKED:
             model.set_attn_implementation(before)
+
+
+def _means(states: Tensor, spans: list[tuple[int, int]]) -> Tensor:
+    return torch.stack([part.mean(dim=0) for part in torch.split(states, [end - start for start, end in spans])])
+
+
+def _firsts(states: Tensor, spans: list[tuple[int, int]]) -> Tensor:
+    return states.index_select(0, torch.tensor([start for start, _ in spans], device=states.device))
 
 
 def _alone(model: Any, row: Row, number: int, pooling: str) -> Tensor:

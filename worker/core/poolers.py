@@ -25,7 +25,7 @@ WORKS = "BERT and its like, RoBERTa, XLM-RoBERTa, CamemBERT, DeBERTa, DistilBERT
 
 @dataclass(frozen=True)
 class Layers:
-    """Where a classification model keeps its layers: the first token's state → dense → activation → norm → last.
+    """Where a classification model keeps its layers: first token's state or mean → dense → activation → norm → last.
 
     `activation` is the name of one, or of the field of the config that names it.
     """
@@ -52,15 +52,16 @@ LAYERS: Mapping[str, Layers] = {
 
 
 class Pooler(nn.Module):
-    """The vector of a text, read at its first token."""
+    """The vector of a text, read at its first token or, where it `averages`, of the mean of all."""
 
-    def __init__(self, dense: nn.Module, activation: nn.Module, norm: nn.Module) -> None:
+    def __init__(self, dense: nn.Module, activation: nn.Module, norm: nn.Module, *, averages: bool) -> None:
         super().__init__()
-        self.dense, self.activation, self.norm = dense, activation, norm
+        self.dense, self.activation, self.norm, self.averages = dense, activation, norm, averages
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return the vectors (n, d) of the states (n, t, d)."""
-        return cast(Tensor, self.norm(self.activation(self.dense(states[:, 0]))))
+        """Return the vectors (n, d) of the states (n, t, d) of texts without padding."""
+        read = states.mean(dim=1) if self.averages else states[:, 0]
+        return cast(Tensor, self.norm(self.activation(self.dense(read))))
 
 
 def load_encoder(folder: Path, **settings: Any) -> Any:
@@ -80,7 +81,8 @@ def load_encoder(folder: Path, **settings: Any) -> Any:
     _initialise(dense, layers.dense, found["missing_keys"], config.initializer_range)
     _initialise(norm, layers.norm, found["missing_keys"], config.initializer_range)
     model = getattr(whole, whole.base_model_prefix)
-    model.pooler = Pooler(dense, ACT2FN[getattr(config, layers.activation, layers.activation)], norm)
+    activation = ACT2FN[getattr(config, layers.activation, layers.activation)]
+    model.pooler = Pooler(dense, activation, norm, averages=getattr(config, "classifier_pooling", "cls") == "mean")
     return model
 
 
@@ -112,11 +114,6 @@ def put_into(classifier: Any, model: Any) -> None:
 
 def _layers(config: Any) -> Layers | None:
     """Return where the architecture keeps its layers, None where its encoder may have a pooler itself."""
-    if config.model_type == "modernbert" and config.classifier_pooling != "cls":
-        raise BackboneError(
-            f"This ModernBERT's own classifier averages all tokens (classifier_pooling: {config.classifier_pooling!r} "
-            'in its config.json), which pooling "pooler" does not; use "mean".'
-        )
     return LAYERS.get(config.model_type)
 
 
