@@ -108,6 +108,7 @@ def test_too_few_labels_are_409(api, project):
         ({"recipe": {"strength_map": {"1": 1, "2": 2, "3": 10**400}}}, "/recipe"),
         ({"recipe": {"name": "\x00"}}, "/recipe"),
         ({"recipe": {"objective": ["x"]}}, "/recipe"),
+        ({"recipe": {"name": "n" * 100_000}}, "/recipe"),
         ({"recipe": {"strength_map": [1]}}, "/recipe"),
         ({"recipe": {"initialisation": "9" * 40}}, "/recipe/initialisation"),
         ({"snapshot": "99999999"}, "/snapshot"),
