@@ -11,8 +11,11 @@ from django.utils.translation import override
 
 from apps.core.artifacts import artifact_storage
 from apps.core.errors import NotFound
+from apps.reward_models.code_version import code_version
 from apps.reward_models.models import Evaluation, RewardModel
 from apps.reward_models.plots import margins_of, reliability_of
+from worker.core.reward_benchmarks import BENCHMARKS
+from worker.core.training.card_data import Making
 from worker.core.training.model_card import Figures, benchmark_figures, held_out_figures, model_card
 
 CARD, MANIFEST = "README.md", "tiebreak.json"
@@ -24,14 +27,21 @@ STYLE = (
 """A file by itself has no style sheet of the page."""
 
 
-def write_card(*, folder: Path, result: dict[str, Any], data: dict[str, Any]) -> None:
-    """Replace the card of a model's folder by one with figures and plots of its held-out evaluation."""
-    if result["card"] is None:
-        return
+def write_card(
+    *,
+    folder: Path,
+    result: dict[str, Any],
+    data: dict[str, Any],
+    parent: RewardModel | None,
+    against: RewardModel | None,
+) -> None:
+    """Replace the card of a model's folder by one that says how it was made, with its held-out figures and plots."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    figures = held_out_figures(manifest["snapshot"], result)
-    plots = _draw(folder, result["card"])
-    (folder / CARD).write_text(model_card(manifest, figures, plots, data=data), encoding="utf-8")
+    measured = result["card"] is not None
+    figures = held_out_figures(manifest["snapshot"], result) if measured else ()
+    plots = _draw(folder, result["card"]) if measured else []
+    making = _making(parent, against if result["comparison"] else None, code_version())
+    (folder / CARD).write_text(model_card(manifest, figures, plots, data=data, making=making), encoding="utf-8")
 
 
 def card_of(model: RewardModel) -> str:
@@ -43,7 +53,9 @@ def card_of(model: RewardModel) -> str:
     measured = [each for each in latest_evaluations(model) if each.result.get("card", True)]
     plots = [path for path in PLOTS.values() if path in model.files]
     figures = [figures for evaluation in measured for figures in _figures(evaluation)]
-    return model_card(manifest, figures, plots, data=model.snapshot.manifest)
+    compared = [each.against for each in measured if each.result.get("comparison")]
+    making = _making(model.parent, next(iter(compared), None), model.code_version)
+    return model_card(manifest, figures, plots, data=model.snapshot.manifest, making=making)
 
 
 def latest_evaluations(model: RewardModel) -> list[Evaluation]:
@@ -51,6 +63,10 @@ def latest_evaluations(model: RewardModel) -> list[Evaluation]:
     of_each = model.evaluations.order_by("benchmark", "content_hash", "-id").distinct("benchmark", "content_hash")
     newest = of_each.select_related("against")
     return sorted(newest, key=lambda each: (each.benchmark != Evaluation.Benchmark.HELD_OUT, -each.pk))
+
+
+def _making(parent: RewardModel | None, against: RewardModel | None, code: str) -> Making:
+    return Making(parent.version if parent else None, against.version if against else None, code)
 
 
 def _draw(folder: Path, card: dict[str, Any]) -> list[str]:
@@ -71,5 +87,4 @@ def _draw(folder: Path, card: dict[str, Any]) -> list[str]:
 def _figures(evaluation: Evaluation) -> tuple[Figures, ...]:
     if evaluation.benchmark == Evaluation.Benchmark.HELD_OUT:
         return held_out_figures(evaluation.content_hash, evaluation.result)
-    title = str(evaluation.get_benchmark_display())
-    return (benchmark_figures(title, evaluation.benchmark, evaluation.content_hash, evaluation.result),)
+    return (benchmark_figures(BENCHMARKS[evaluation.benchmark], evaluation.content_hash, evaluation.result),)

@@ -39,7 +39,20 @@ class RewardModel(Created):
     recipe = models.JSONField()
     recipe_hash = models.CharField(max_length=64)
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="reward_models")
-    parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="children")
+    parent = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="children",
+        help_text="The version whose weights training started from; none where it started from scratch.",
+    )
+    current_when_made = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        help_text="The version that was current when this one was made.",
+    )
     scorer = models.OneToOneField(Scorer, on_delete=models.PROTECT, related_name="reward_model")
     folder = models.CharField(max_length=200, help_text="Where its folder is in the artifact storage.")
     files = models.JSONField(default=list, help_text="Names of the files of the folder.")

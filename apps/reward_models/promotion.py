@@ -103,7 +103,8 @@ def version_before(model: RewardModel) -> RewardModel | None:
     """Return the version that this one replaced when it was promoted, rollbacks aside."""
     promotions = model.decisions.filter(promoted=True).exclude(kind=PromotionDecision.Kind.ROLLBACK)
     latest = promotions.select_related("against").order_by("-id").first()
-    return latest.against if latest else model.parent  # versions from before decisions were kept have only a parent
+    # Versions from before decisions were kept know only which one was current when they were made.
+    return latest.against if latest else model.current_when_made
 
 
 def evidence_for(model: RewardModel, current: RewardModel | None) -> Evaluation | None:

@@ -16,6 +16,7 @@ from apps.reward_models.models import (
     RewardModel,
     TrainingRun,
 )
+from worker.core.reward_benchmarks import BENCHMARKS
 from worker.core.training.search import best_trial
 
 
@@ -104,7 +105,16 @@ class RewardModelSerializer(serializers.Serializer[RewardModel]):
     state = serializers.ChoiceField(choices=RewardModel.State.choices)
     recipe_hash = serializers.CharField()
     snapshot = serializers.CharField(source="snapshot_id")
-    parent = serializers.CharField(source="parent_id", allow_null=True)  # type: ignore[assignment]
+    parent = serializers.CharField(  # type: ignore[assignment]
+        source="parent_id",
+        allow_null=True,
+        help_text="The version whose weights training started from; null where it started from scratch.",
+    )
+    current_when_made = serializers.CharField(
+        source="current_when_made_id",
+        allow_null=True,
+        help_text="The version that was current when this one was made; null for the first.",
+    )
     scorer = serializers.CharField(source="scorer_id")
     metrics = ObjectField(help_text="Measured on the snapshot's held-out prompts.")
     comparison = serializers.JSONField(
@@ -161,7 +171,25 @@ class EvaluationSerializer(serializers.Serializer[Evaluation]):
     against = serializers.CharField(source="against_id", allow_null=True, help_text="The version it is compared with.")
     code_version = serializers.CharField()
     created_at = serializers.DateTimeField()
+    measured_on = serializers.SerializerMethodField(
+        help_text="A benchmark by its name, or a file in its format, with the number of rows and what is missing; null "
+        "for held-out prompts."
+    )
+    comparable = serializers.SerializerMethodField(
+        help_text="Whether the rows are as many as the published benchmark's, in all and by section, so that its "
+        "figures may be compared with published ones; null for held-out prompts."
+    )
     result = ObjectField(help_text="Figures, as docs/judging.md explains them.")
+
+    def get_measured_on(self, evaluation: Evaluation) -> str | None:
+        """Return what the rows of a benchmark are, as the model card says it."""
+        benchmark = BENCHMARKS.get(evaluation.benchmark)
+        return benchmark.measured_on(evaluation.result) if benchmark else None
+
+    def get_comparable(self, evaluation: Evaluation) -> bool | None:
+        """Return whether the rows are as many as the published ones."""
+        benchmark = BENCHMARKS.get(evaluation.benchmark)
+        return benchmark.published_set(evaluation.result) is not None if benchmark else None
 
 
 class NewEvaluationSerializer(StrictSerializer):

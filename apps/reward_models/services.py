@@ -196,7 +196,8 @@ def register_version(
             recipe=run.recipe,
             recipe_hash=Recipe.from_dict(run.recipe).hash,
             snapshot=run.snapshot,
-            parent=current,
+            parent=started_from(run),
+            current_when_made=current,
             scorer=scorer,
             folder=stored_as,
             files=files,
@@ -245,10 +246,10 @@ def current_model(project: Project) -> RewardModel | None:
     return RewardModel.objects.current_of(project)
 
 
-def started_from(run: TrainingRun) -> list[RewardModel]:
-    """Return the version whose weights a run starts from, as a list of one or none."""
+def started_from(run: TrainingRun) -> RewardModel | None:
+    """Return the version whose weights a run starts from, if it starts from one."""
     parent = parent_of(run.recipe["initialisation"])
-    return [] if parent is None else [version_named(run.project, parent)]
+    return None if parent is None else version_named(run.project, parent)
 
 
 def model_folder(model: RewardModel) -> Path:

@@ -15,6 +15,7 @@ from apps.reward_models.models import Evaluation, RewardModel
 from apps.reward_models.plots import margins_of, reliability_of
 from apps.reward_models.promotion import version_before
 from worker.core.metrics import FEW_PROMPTS
+from worker.core.reward_benchmarks import BENCHMARKS
 from worker.core.scorecard import LENGTH_RATIOS, OTHER_DOMAINS
 
 FLIPS_SHOWN, DECISIONS_SHOWN, JOBS_SHOWN = 20, 10, 5
@@ -51,12 +52,16 @@ def version_page(model: RewardModel, current: RewardModel | None) -> dict[str, A
 
 
 def benchmark_part(model: RewardModel, evaluations: list[Evaluation]) -> dict[str, Any]:
-    """Return the benchmarks of a version and the jobs that measure it."""
+    """Return the benchmarks of a version, each with the published set it is of, and the jobs that measure it."""
     jobs = Job.objects.filter(project=model.project_id, kind="evaluation", inputs__reward_model=str(model.pk))
     newest = list(jobs.order_by("-id")[:JOBS_SHOWN])
     under_way = [job for job in newest if not job.finished]
     return {
-        "benchmarks": [each for each in evaluations if each.benchmark != Evaluation.Benchmark.HELD_OUT],
+        "benchmarks": [
+            (each, BENCHMARKS[each.benchmark].published_set(each.result))
+            for each in evaluations
+            if each.benchmark != Evaluation.Benchmark.HELD_OUT
+        ],
         "jobs": under_way or [job for job in newest[:1] if job.state == Job.State.FAILED],
         "measuring": bool(under_way),
     }

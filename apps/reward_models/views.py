@@ -213,7 +213,9 @@ def queue_settings(request: PageRequest, slug: str) -> HttpResponse:
 
 
 def _version(membership: Membership, model_id: int) -> RewardModel:
-    versions = RewardModel.objects.select_related("scorer", "parent", "snapshot", "training_run", "project")
+    versions = RewardModel.objects.select_related(
+        "scorer", "parent", "current_when_made", "snapshot", "training_run", "project"
+    )
     model = versions.filter(project=membership.project, pk=model_id).first()
     if model is None:
         raise NotFound(_("There is no such reward model in this project."))

@@ -37,7 +37,13 @@ OTHER_PERSONS_WORDS = "@Response 1 is what Otto alone would call a splendid piec
 SIGNAL_VALUE = 0.73519
 MANIFEST = {
     "loader": "transformers",
-    "recipe": {"name": "default", "pooling": "pooler", "backbone": "embedded", "max_tokens": 512},
+    "recipe": {
+        "name": "default",
+        "pooling": "pooler",
+        "backbone": "embedded",
+        "initialisation": "scratch",
+        "max_tokens": 512,
+    },
     "recipe_hash": "b" * 64,
     "snapshot": "c" * 64,
     "feature_revision": "r",

@@ -65,7 +65,7 @@ def test_a_file_is_stored_once_by_its_content(api, world, path):
 def test_a_benchmark_without_a_source_is_read_from_the_hub(api, path):
     source = job_of(api.post(path, {"benchmark": "judgebench"})).inputs["source"]
     name = "ScalerLab/JudgeBench"
-    assert source == {"name": name, "datasets": [{"name": name, "split": "gpt"}, {"name": name, "split": "claude"}]}
+    assert source == {"name": name, "datasets": [{"name": name, "split": "gpt"}]}
     own = {"name": "me/mine", "split": "train"}
     assert job_of(api.post(path, {"benchmark": "rm-bench", "dataset": own})).inputs["source"]["datasets"] == [own]
     assert job_of(api.post(path, {"benchmark": "rm-bench", "path": "a/b.json"})).inputs["source"]["path"] == "a/b.json"
@@ -106,6 +106,8 @@ def test_a_file_that_is_no_data_is_refused_at_once(api, path, content, words):
 def test_evaluations_are_listed_and_read(api, world, path, django_assert_num_queries):
     (row,) = api.get(path).json()["results"]
     assert (row["benchmark"], row["result"]["overall"], row["against"]) == ("judgebench", 0.625, None)
+    assert row["measured_on"] == "A file in the format of JudgeBench: 8 rows, without Coding"
+    assert row["comparable"] is False
     assert api.get(f"evaluations/{row['id']}/").json() == row
     assert api.get(f"{path}?benchmark=held-out").json()["results"] == []
     with django_assert_num_queries(4):  # token, version, membership, page
@@ -120,11 +122,13 @@ def test_the_card_carries_every_benchmark_as_a_model_index(api, world):
     card = ModelCard(reply.content.decode())
     assert card.data.library_name == "transformers"
     results = {(each.dataset_type, each.metric_type): each for each in card.data.eval_results}
-    overall = results["judgebench", "accuracy"]
+    kind = "tiebreak-file-like-judgebench"
+    overall = results[kind, "accuracy"]
     assert (overall.metric_value, overall.task_type) == (0.625, "preference_evaluation")
-    assert (overall.dataset_name, overall.dataset_revision) == ("JudgeBench", "d" * 64)
-    assert results["judgebench", "accuracy_math"].metric_value == 0.625
-    assert "without Coding, so not to be compared" in reply.content.decode()
+    assert overall.dataset_name == "A file in the format of JudgeBench: 8 rows, without Coding"
+    assert overall.dataset_revision == "d" * 64
+    assert results[kind, "accuracy_math"].metric_value == 0.625
+    assert "without Coding (not to be compared with published figures)" in reply.content.decode()
 
 
 def test_a_manager_rolls_back(world, manager, researcher):

@@ -9,6 +9,7 @@ from apps.exports.services import create_snapshot
 from apps.jobs.models import Job
 from apps.projects.models import AuditEvent
 from apps.reward_models.models import RewardModel, TrainingRun
+from apps.signals.models import Scorer
 from tests.api.conftest import MODEL_FILES, Api, pointers, problem
 from tests.factories import ComparisonFactory, MembershipFactory, ProjectFactory
 from worker.core.training.recipe import Recipe
@@ -108,6 +109,7 @@ def test_too_few_labels_are_409(api, project):
         ({"recipe": {"weight_decay": 10**400}}, "/recipe"),
         ({"recipe": {"strength_map": {"1": 1, "2": 2, "3": 10**400}}}, "/recipe"),
         ({"recipe": {"name": "\x00"}}, "/recipe"),
+        ({"recipe": {"name": "n" * 100_000}}, "/recipe"),
         ({"recipe": {"objective": ["x"]}}, "/recipe"),
         ({"recipe": {"strength_map": [1]}}, "/recipe"),
         ({"recipe": {"initialisation": "9" * 40}}, "/recipe/initialisation"),
@@ -146,7 +148,8 @@ def test_a_version_shows_its_lineage(api, world, django_assert_num_queries):
     world.run.reward_model = world.model
     world.run.save()
     body = api.get(f"reward-models/{world.model.pk}/").json()
-    assert (body["version"], body["state"], body["parent"]) == (1, "candidate", None)
+    assert (body["version"], body["state"]) == (1, "candidate")
+    assert (body["parent"], body["current_when_made"]) == (None, None)
     assert (body["snapshot"], body["scorer"]) == (str(world.snapshot.pk), str(world.scorer.pk))
     assert (body["training_run"], body["metrics"]) == (str(world.run.pk), {"accuracy": 0.75})
     assert body["files"] == sorted(MODEL_FILES)
@@ -155,6 +158,20 @@ def test_a_version_shows_its_lineage(api, world, django_assert_num_queries):
     assert api.get("projects/tides/reward-models/?state=current").json()["results"] == []
     with django_assert_num_queries(3):  # token, membership, page
         api.get("projects/tides/reward-models/")
+
+
+def test_the_start_of_a_version_and_the_current_one_of_the_moment_are_told_apart(api, world):
+    def make(number, **fields):
+        scorer = Scorer.objects.create(project=world.project, name=f"Reward model {number}", kind="reward_model")
+        about = {"project": world.project, "snapshot": world.snapshot, "scorer": scorer, "version": number}
+        return RewardModel.objects.create(recipe={}, recipe_hash="x", **about, **fields)
+
+    second = make(2, current_when_made=world.model)
+    make(3, parent=world.model, current_when_made=second)
+    listed = {each["version"]: each for each in api.get("projects/tides/reward-models/").json()["results"]}
+    first = str(world.model.pk)
+    assert (listed[2]["parent"], listed[2]["current_when_made"]) == (None, first)
+    assert (listed[3]["parent"], listed[3]["current_when_made"]) == (first, str(second.pk))
 
 
 def test_a_manager_promotes_and_scoring_starts(world, manager):

@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from worker.core.metrics import evaluate_pairs
-from worker.core.training.model_card import held_out_figures, model_card
+from worker.core.reward_benchmarks import BENCHMARKS
+from worker.core.training.card_data import Making
+from worker.core.training.model_card import benchmark_figures, held_out_figures, model_card
 from worker.core.training.recipe import Recipe
 
 
@@ -60,6 +62,67 @@ def test_a_card_says_that_a_search_chose_the_recipe_on_the_same_prompts() -> Non
     chosen_on = {"search": "7", "trials": 9, "prompts": 12, "same_recipe": False}
     (figures,) = held_out_figures("s", judged() | {"chosen_on": chosen_on})
     assert figures.name.endswith("on 12 of which a search chose the recipe out of 9")
+
+
+def result_of(counts: dict[str, int]) -> dict[str, Any]:
+    sections = [{"name": name, "n": n, "score": 1.0, "interval": None} for name, n in counts.items()]
+    known = BENCHMARKS["reward-bench"].sections
+    missing = [name for name in known if name not in counts]
+    return {"overall": 1.0, "n": sum(counts.values()), "sections": sections, "missing": missing}
+
+
+@pytest.mark.parametrize(
+    ("counts", "name", "kind"),
+    [
+        (
+            {"Other": 1},
+            "A file in the format of RewardBench: 1 row, without Chat, Chat Hard, Safety, Reasoning",
+            "tiebreak-file-like-reward-bench",
+        ),
+        (
+            {"Chat": 1, "Chat Hard": 1, "Safety": 1, "Reasoning": 1},
+            "A file in the format of RewardBench: 4 rows",
+            "tiebreak-file-like-reward-bench",
+        ),
+        (
+            {"Chat": 358, "Chat Hard": 456, "Safety": 740, "Reasoning": 1431},
+            "RewardBench: 2,985 rows",
+            "reward-bench",
+        ),
+    ],
+)
+def test_a_model_index_names_a_benchmark_only_where_all_its_rows_are_there(
+    counts: dict[str, int], name: str, kind: str
+) -> None:
+    card = model_card(manifest(), [benchmark_figures(BENCHMARKS["reward-bench"], "d" * 64, result_of(counts))])
+    (entry,) = yaml.safe_load(card.split("---\n")[1])["model-index"][0]["results"]
+    assert entry["dataset"] == {"name": name, "type": kind, "revision": "d" * 64}
+    assert ("not to be compared with published figures" in card) is (kind != "reward-bench")
+
+
+@pytest.mark.parametrize(
+    ("initialisation", "making", "lines"),
+    [
+        ("scratch", None, ["- starts from scratch"]),
+        ("regression", None, ["- starts from scratch, by a regression on helpfulness first"]),
+        ("39", None, ["- starts from the weights of the version of id 39"]),
+        (
+            "39",
+            Making(start=12, compared_with=3, code_version="0.1.0+abc"),
+            [
+                "- starts from the weights of version 12 (id 39)",
+                "- compared with version 3 on held-out prompts",
+                "- code `0.1.0+abc`",
+            ],
+        ),
+        ("scratch", Making(None, None, ""), ["- starts from scratch"]),
+    ],
+)
+def test_a_card_says_what_is_known_of_the_making(initialisation: str, making: Making | None, lines: list[str]) -> None:
+    recipe = {**Recipe().to_dict(), "initialisation": initialisation}
+    card = model_card(manifest(recipe=recipe), making=making)
+    said = card.partition("## Training\n\n")[2].partition("\n- recipe")[0]
+    assert said.splitlines() == lines
 
 
 SNAPSHOT = {

@@ -63,11 +63,20 @@ from worker.core.training.search import combinations, default_grid
         ("epochs", 10**15, "epochs: at most 10000"),
         ("batch_pairs", 10**400, "batch_pairs: at most 1000000, not 10000"),
         ("layers", 10**9, "layers: at most 10000"),
+        ("name", "n" * 201, "name: at most 200 characters, not 201"),
+        ("name", ["n"] * 100_000, r"name: must be a non-empty text, not \['n', .{0,60}…"),
+        ("backbone", "b" * 1001, "backbone: at most 1000 characters, not 1001"),
+        ("initialisation", "7" * 41, "initialisation: at most 40 characters, not 41"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused(field: str, value: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Recipe.from_dict({field: value})
+
+
+def test_texts_may_be_as_long_as_their_limit() -> None:
+    recipe = Recipe(name="n" * 200, backbone="b" * 1000, initialisation="7" * 40)
+    assert (len(recipe.name), len(recipe.backbone), len(recipe.initialisation)) == (200, 1000, 40)
 
 
 def test_an_adapters_fields_are_refused_where_there_is_none() -> None:

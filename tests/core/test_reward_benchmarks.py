@@ -159,6 +159,63 @@ def test_judgebench_votes_in_both_orders() -> None:
     assert (figures["overall"], figures["undecided"], figures["missing"]) == (0.5, 1, [])
 
 
+# --- What a file may be called ---
+
+
+def numbers_of(name: str, counts: dict[str, int]) -> dict[str, Any]:
+    """Figures as far as rows go: how many, in which sections, and which are missing."""
+    missing = [section for section in BENCHMARKS[name].sections if section not in counts]
+    sections = [{"name": section, "n": n} for section, n in counts.items()]
+    return {"n": sum(counts.values()), "sections": sections, "missing": missing}
+
+
+REWARD_BENCH = {"Chat": 358, "Chat Hard": 456, "Safety": 740, "Reasoning": 1431}
+GPT = {"Knowledge": 154, "Reasoning": 98, "Math": 56, "Coding": 42}
+CLAUDE = {"Knowledge": 154, "Reasoning": 51, "Math": 34, "Coding": 31}
+SIX = {"Factuality": 400, "Precise IF": 300, "Math": 300, "Safety": 400, "Focus": 365, "Ties": 100}  # 1,865 in all
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "said"),
+    [
+        ("reward-bench", REWARD_BENCH, "RewardBench: 2,985 rows"),
+        ("reward-bench-2", SIX, "RewardBench 2: 1,865 rows"),
+        ("judgebench", GPT, "JudgeBench (gpt): 350 rows"),
+        ("judgebench", CLAUDE, "JudgeBench (claude): 270 rows"),
+        (
+            "judgebench",
+            {name: GPT[name] + CLAUDE[name] for name in GPT},
+            "A file in the format of JudgeBench: 620 rows",
+        ),
+        ("judgebench", {**GPT, "Math": 50, "Coding": 48}, "A file in the format of JudgeBench: 350 rows"),
+        ("reward-bench", {**REWARD_BENCH, "Other": 1}, "A file in the format of RewardBench: 2,986 rows"),
+        ("reward-bench", {**REWARD_BENCH, "Chat": 357, "Other": 1}, "A file in the format of RewardBench: 2,985 rows"),
+        ("reward-bench-2", {**SIX, "Math": 299}, "A file in the format of RewardBench 2: 1,864 rows"),
+        ("reward-bench-2", {"Math": 1865}, "without Factuality, Precise IF, Safety, Focus, Ties"),
+        ("rm-bench", {"chat": 129, "math": 300, "code": 300, "safety": 300}, "A file in the format of RM-Bench"),
+    ],
+)
+def test_a_benchmark_is_named_only_where_all_its_rows_are_there(name: str, counts: dict[str, int], said: str) -> None:
+    told = BENCHMARKS[name].measured_on(numbers_of(name, counts))
+    assert said in told
+    whole = BENCHMARKS[name].published_set(numbers_of(name, counts)) is not None
+    assert told.startswith("A file in the format of") is not whole
+
+
+def test_the_sections_of_a_published_set_are_all_of_it() -> None:
+    for benchmark in BENCHMARKS.values():
+        for each in benchmark.published:
+            if each.sections is not None:
+                assert sum(each.sections.values()) == each.rows
+                assert set(each.sections) == set(benchmark.sections)
+
+
+def test_one_row_of_an_unknown_subset_is_no_reward_bench() -> None:
+    figures = scored("reward-bench", [plain("nonsense")], [[1, 0]])
+    said = "A file in the format of RewardBench: 1 row, without Chat, Chat Hard, Safety, Reasoning"
+    assert (figures["overall"], BENCHMARKS["reward-bench"].measured_on(figures)) == (1.0, said)
+
+
 # --- Files that are something else ---
 
 
@@ -237,6 +294,8 @@ def test_the_scores_of_five_reward_models_give_the_published_figures() -> None:
             scores[annotation["annotator"].removeprefix("machine:")].append(both if label == "A>B" else both[::-1])
     found = {name: round(100 * scored("judgebench", rows, each)["overall"], 2) for name, each in scores.items()}
     assert found == PUBLISHED
+    figures = scored("judgebench", rows, next(iter(scores.values())))
+    assert BENCHMARKS["judgebench"].measured_on(figures) == "JudgeBench (gpt): 350 rows"
 
 
 def test_longer_wins_on_the_real_files_as_the_readme_of_the_data_says() -> None:

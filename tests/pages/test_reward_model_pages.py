@@ -74,11 +74,25 @@ def test_a_version_stands_with_its_evidence(as_user, researcher, make_model):
     first = make_model(1, state="retired", decision="It is the first version.")
     make_model(2, state="current", metrics={"validation": MEASURED}, decision="Better than before.", parent=first)
     html = as_user(researcher).get(PATH).content.decode()
-    for figure in ("77.5 %", "64 % – 90 %", "60.0 %", "56.2 %", "n 16", "40", "Better than before.", "after version 1"):
+    for figure in (
+        "77.5 %",
+        "64 % – 90 %",
+        "60.0 %",
+        "56.2 %",
+        "n 16",
+        "40",
+        "Better than before.",
+        "starts from version 1",
+    ):
         assert figure in html
     overview = as_user(researcher).get("/projects/tides/").content.decode()
     assert "77.5 %" in overview
     assert "On 40 held-out pairs." in overview
+
+
+def test_a_version_made_from_scratch_starts_from_no_other(as_user, researcher, make_model):
+    make_model(2, current_when_made=make_model(1, state="current"))
+    assert "starts from version" not in as_user(researcher).get(PATH).content.decode()
 
 
 def test_a_version_that_was_not_measured_has_dashes(as_user, manager, make_model):

@@ -103,7 +103,8 @@ def test_a_version_is_told_on_one_page(as_user, researcher, judged, project, dja
         "It does not pass.",
         "JudgeBench",
         "62.5 %",
-        "Without Coding: not to be compared with published figures.",
+        "A file in the format of JudgeBench",
+        "8 rows, without Coding; not to be compared with published figures",
         "Snapshot 2",
         "slightly better",
         "Temperature",
@@ -115,6 +116,32 @@ def test_a_version_is_told_on_one_page(as_user, researcher, judged, project, dja
     assert HOSTILE not in html
     assert "Promote<" not in html
     assert "not measured" not in html.lower()
+
+
+def test_a_benchmark_goes_by_its_name_where_all_its_rows_are_there(as_user, researcher, judged):
+    sections = {"Knowledge": 154, "Reasoning": 98, "Math": 56, "Coding": 42}
+    whole = [{"name": name, "n": n, "score": 0.5, "interval": None} for name, n in sections.items()]
+    result = {**BENCHMARK, "n": 350, "missing": [], "sections": whole}
+    Evaluation.objects.filter(benchmark="judgebench").update(result=result)
+    html = " ".join(as_user(researcher).get(path_of(judged)).content.decode().split())
+    assert "JudgeBench (gpt)" in html
+    assert "350 rows </div>" in html
+    assert "not to be compared" not in html
+
+
+def test_a_version_says_what_it_starts_from_and_what_was_current(as_user, researcher, judged, version):
+    html = " ".join(as_user(researcher).get(path_of(judged)).content.decode().split())
+    assert "<dt>Starts from</dt> <dd> scratch </dd>" in html
+    assert "<dt>Current when it was made</dt> <dd> no version </dd>" in html
+    first, third = judged.decisions.get().against, version(3)
+    link = '<a href="/projects/tides/reward-models/{}/">version {}</a>'
+    assert f"<dt>Compared with</dt> <dd> {link.format(first.pk, 1)} </dd>" in html
+    third.parent, third.current_when_made = judged, first
+    third.save()
+    html = " ".join(as_user(researcher).get(path_of(third)).content.decode().split())
+    assert f"<dt>Starts from</dt> <dd> the weights of {link.format(judged.pk, 2)} </dd>" in html
+    assert f"<dt>Current when it was made</dt> <dd> {link.format(first.pk, 1)} </dd>" in html
+    assert "Compared with</dt>" not in html
 
 
 def test_figures_of_few_prompts_carry_a_warning(as_user, researcher, judged):

@@ -1,8 +1,10 @@
 """Retraining starts when the policy says so, and a version is promoted only by the rule."""
 
+import importlib
 from datetime import timedelta
 
 import pytest
+from django.apps import apps
 from django.utils import timezone
 
 from apps.core.errors import Conflict, InvalidInput
@@ -18,6 +20,7 @@ from apps.signals.models import Scorer, Signal
 from tests.factories import ComparisonFactory, ProjectFactory
 
 pytestmark = pytest.mark.django_db
+migration = importlib.import_module("apps.reward_models.migrations.0006_parent_is_the_start")
 
 
 def settle_labels(project, count, preference=2):
@@ -266,13 +269,37 @@ def test_rolling_back_twice_does_not_swap_two_versions_for_ever(project, manager
         roll_back(model=second, actor=manager)
 
 
-def test_a_version_from_before_decisions_were_kept_goes_back_to_its_parent(project, manager):
+def test_a_version_from_before_decisions_were_kept_goes_back_to_the_one_that_was_current(project, manager):
     settle_labels(project, 8)
-    first, second = make_model(project, 1, state="retired"), make_model(project, 2, state="current")
-    second.parent = first
+    start, first = make_model(project, 1, state="retired"), make_model(project, 2, state="retired")
+    second = make_model(project, 3, state="current")
+    second.parent, second.current_when_made = start, first
     second.save()
     roll_back(model=second, actor=manager)
-    assert states(first, second) == ["current", "retired"]
+    assert states(start, first, second) == ["retired", "current", "retired"]
+
+
+def test_upgrading_tells_the_start_of_a_version_from_the_current_one_of_the_moment(project):
+    settle_labels(project, 8)
+    settle_labels(other := ProjectFactory(), 8)
+    stranger = make_model(other, 1)
+    first, second, third, fourth, fifth = (make_model(project, number) for number in range(1, 6))
+    starts = {second: "scratch", third: str(first.pk), fourth: str(stranger.pk), fifth: "regression"}
+    for version, start in starts.items():
+        current = first if version == second else second  # as `parent` was: the current version of the moment
+        RewardModel.objects.filter(pk=version.pk).update(parent=current, recipe={"initialisation": start})
+
+    migration.separate(apps, None)
+    told = RewardModel.objects.filter(project=project).order_by("version")
+    assert list(told.values_list("parent", "current_when_made")) == [
+        (None, None),
+        (None, first.pk),
+        (first.pk, second.pk),
+        (None, second.pk),
+        (None, second.pk),
+    ]
+    migration.join(apps, None)
+    assert list(told.values_list("parent", flat=True)) == [None, first.pk, second.pk, second.pk, second.pk]
 
 
 def test_a_promotion_by_hand_names_its_evidence(project, manager):

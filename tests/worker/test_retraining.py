@@ -18,9 +18,11 @@ from apps.imports.services import import_stream
 from apps.jobs.models import Job
 from apps.labeling.models import QueueItem
 from apps.prompts.models import Response
+from apps.reward_models.cards import card_of
 from apps.reward_models.code_version import code_version
 from apps.reward_models.evaluations import start_evaluation
 from apps.reward_models.models import RetrainPolicy, RewardModel, TrainingRun
+from apps.reward_models.promotion import promote
 from apps.reward_models.services import start_training
 from apps.signals.models import MarginSpread, Signal
 from apps.signals.services import set_queue
@@ -87,7 +89,7 @@ def test_labels_become_a_version_that_scores_everything_and_orders_the_queue(dem
     features = [event for event in second_run.history if event["event"] == "features"]
     assert all(event["computed"] == 0 for event in features)
     newer = RewardModel.objects.get(version=2)
-    assert newer.parent == model
+    assert (newer.parent, newer.current_when_made) == (None, model)
     assert newer.comparison["n"] == model.metrics["validation"]["n"]
     decision = newer.decisions.get()
     assert (decision.kind, decision.against, decision.evidence.against) == ("rule", model, model)
@@ -110,6 +112,30 @@ def test_labels_become_a_version_that_scores_everything_and_orders_the_queue(dem
         assert root.findall("{*}text")
 
     measure(newer, demo)
+    start_from(model, newer, demo)
+
+
+def start_from(model, newer, demo):
+    """Train from the weights of the first version while the second is the current one."""
+    if newer.state != "current":
+        promote(model=newer, actor=None)
+    start_training(project=demo, recipe={"initialisation": str(model.pk)})
+    run_next("training", train_reward_model)
+    third = RewardModel.objects.get(version=3)
+    assert (third.parent, third.current_when_made, third.decisions.get().against) == (model, newer, newer)
+    card = (local_folder(third.folder, third.files) / "README.md").read_text()
+    for line in (
+        f"- starts from the weights of version 1 (id {model.pk})",
+        "- compared with version 2 on held-out prompts",
+        f"- code `{code_version()}`",
+        f"- recipe `{third.recipe_hash}`",
+        f"- snapshot `{third.snapshot.content_hash}`",
+    ):
+        assert line in card.splitlines()
+    training = card.partition("## Training")[2]
+    assert card_of(third).partition("## Training")[2] == training
+    before = (local_folder(newer.folder, newer.files) / "README.md").read_text()
+    assert "- starts from scratch\n- compared with version 1 on held-out prompts" in before
 
 
 def measure(newer, demo):
@@ -133,7 +159,7 @@ def measure(newer, demo):
     assert second.result["card"] == first.result["card"]
     assert second.result["prompts"] == first.result["prompts"]
     current = RewardModel.objects.current_of(demo)
-    assert second.against == (newer.parent if current == newer else current)
+    assert second.against == (newer.current_when_made if current == newer else current)
 
 
 def test_a_run_that_cannot_train_fails_with_the_trainings_own_sentence(demo, settings):

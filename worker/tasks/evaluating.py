@@ -37,7 +37,7 @@ def evaluate_reward_model(job_id: int) -> None:
 
 def _evaluate(held: Held) -> None:
     inputs = held.job.inputs
-    versions = RewardModel.objects.select_related("project", "snapshot", "scorer", "parent")
+    versions = RewardModel.objects.select_related("project", "snapshot", "scorer", "current_when_made")
     model = versions.filter(pk=inputs["reward_model"]).first()
     if model is None:
         raise JobFailed("The version is gone.")

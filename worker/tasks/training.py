@@ -47,16 +47,17 @@ def _train(held: Held) -> None:
     saved = _supervise(held, run, folder)
     held.progress(1, 1, "Comparing with the current version")
     current, made = current_model(run.project), Path(saved["model"])
+    parent = started_from(run)
     with failing_in_sentences():
         judged = judge_version(
             held,
             recipe=run.recipe,
             snapshot=run.snapshot,
             folder=made,
-            versions=started_from(run),
+            versions=[] if parent is None else [parent],
             against=current,
         )
-    write_card(folder=made, result=judged, data=run.snapshot.manifest)
+    write_card(folder=made, result=judged, data=run.snapshot.manifest, parent=parent, against=current)
     register_version(
         run=run,
         claim=held.claim,

@@ -36,6 +36,18 @@ class Item:
 
 
 @dataclass(frozen=True)
+class PublishedSet:
+    """How many rows a published set has, and its sections where that is known; `name` tells sets of a benchmark apart.
+
+    Only numbers that a source confirms stand here: figures of a file that has others are not those of the benchmark.
+    """
+
+    rows: int
+    sections: Mapping[str, int] | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """How a benchmark reads a row and scores its items; `datasets` are (name, split) on the hub, its published form."""
 
@@ -47,6 +59,8 @@ class Benchmark:
     score: Callable[[Sequence[Item], Scores], dict[str, Any]]
     sections: tuple[str, ...]
     """Those of the published average, in its order."""
+    published: tuple[PublishedSet, ...] = ()
+    """The sets that published figures are of; none where their size is not confirmed."""
     check: Callable[[Sequence[tuple[int, Item]]], None] = lambda numbered: None
     """What rows must be to each other: gets (row number, item) of all, raises BenchmarkError."""
 
@@ -74,8 +88,8 @@ class Benchmark:
     def figures(self, items: Sequence[Item], scores: Scores) -> dict[str, Any]:
         """Return the figures as JSON types, those of "the longer response wins" beside them.
 
-        `overall` is the average that is published, of the sections that are there; `missing` names the others, without
-        which it must not be compared with a published one.
+        `overall` is the average that is published, of the sections that are there; `missing` names the others. Only
+        that of a published set may be compared with published ones.
         """
         measured = self.score(items, scores)
         lengths = [np.array([len(text) for text in item.responses], dtype=np.float64) for item in items]
@@ -86,6 +100,25 @@ class Benchmark:
             "missing": [name for name in self.sections if name not in there],
             "longer_wins": self.score(items, lengths)["overall"],
         }
+
+    def published_set(self, figures: Mapping[str, Any]) -> PublishedSet | None:
+        """Return the published set that has as many rows as figures are of, in all and by section; None without one."""
+        counts = {section["name"]: section["n"] for section in figures["sections"]}
+        if set(counts) != set(self.sections):
+            return None
+        sets = (each for each in self.published if each.rows == figures["n"])
+        return next((each for each in sets if each.sections in (None, counts)), None)
+
+    def measured_on(self, figures: Mapping[str, Any]) -> str:
+        """Return what figures are of: the benchmark, or a file in its format, with its rows and what is missing."""
+        published = self.published_set(figures)
+        if published is None:
+            name = f"A file in the format of {self.title}"
+        else:
+            name = f"{self.title} ({published.name})" if published.name else self.title
+        rows = "1 row" if figures["n"] == 1 else f"{figures['n']:,} rows"
+        missing = f", without {', '.join(figures['missing'])}" if figures["missing"] else ""
+        return f"{name}: {rows}{missing}"
 
 
 def share(name: str, values: Sequence[float] | Floats) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 A reward model that sees (A, B) decides A > B when A scores higher and B > A otherwise. Each pair is judged in both
 orders: a vote for the label is +1, against it -1, and the pair is right when the sum is positive. So equal scores,
 which decide one way in each order, are not right. The figure is the share of pairs, over all of them and in four
-categories.
+categories. Its two sets, by the model that wrote the responses, have figures of their own; leaderboards show gpt's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.core.reward_benchmarks.items import Benchmark, BenchmarkError, Item, Scores, share, text_of
+from worker.core.reward_benchmarks.items import Benchmark, BenchmarkError, Item, PublishedSet, Scores, share, text_of
 
 CATEGORIES = ("Knowledge", "Reasoning", "Math", "Coding")
 _STARTS = {
@@ -64,8 +64,12 @@ BENCHMARK = Benchmark(
     name="judgebench",
     title="JudgeBench",
     source="arXiv 2410.12784",
-    datasets=(("ScalerLab/JudgeBench", "gpt"), ("ScalerLab/JudgeBench", "claude")),
+    datasets=(("ScalerLab/JudgeBench", "gpt"),),
     read_row=read_row,
     score=score,
     sections=CATEGORIES,
+    published=(
+        PublishedSet(350, {"Knowledge": 154, "Reasoning": 98, "Math": 56, "Coding": 42}, "gpt"),
+        PublishedSet(270, {"Knowledge": 154, "Reasoning": 51, "Math": 34, "Coding": 31}, "claude"),
+    ),
 )

@@ -16,6 +16,7 @@ from worker.core.reward_benchmarks.items import (
     Benchmark,
     BenchmarkError,
     Item,
+    PublishedSet,
     Scores,
     average,
     conversation_of,
@@ -56,6 +57,8 @@ COUNTS = {
         "hep-rust": 164,
     },
 }
+ROWS = {section: sum(subsets.values()) for section, subsets in COUNTS.items()}
+ROWS["Reasoning"] += 447 - COUNTS["Reasoning"]["math-prm"]
 SECTION_OF = {subset: section for section, subsets in COUNTS.items() for subset in subsets}
 
 
@@ -127,4 +130,5 @@ BENCHMARK = Benchmark(
     read_row=read_row,
     score=score,
     sections=tuple(COUNTS),
+    published=(PublishedSet(2985, ROWS),),
 )

@@ -15,6 +15,7 @@ from worker.core.reward_benchmarks.items import (
     BenchmarkError,
     Floats,
     Item,
+    PublishedSet,
     Scores,
     average,
     share,
@@ -137,5 +138,6 @@ BENCHMARK = Benchmark(
     read_row=read_row,
     score=score,
     sections=SUBSETS,
+    published=(PublishedSet(1865),),
     check=check_ties,
 )

@@ -5,10 +5,11 @@ Everything is read from the model's own manifest and that of its snapshot; what 
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from worker.core.metrics import FEW_PROMPTS
-from worker.core.training.recipe import EMBEDDED
+from worker.core.training.recipe import EMBEDDED, REGRESSION_FIRST, parent_of
 
 EMBEDDED_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -19,6 +20,32 @@ looks. That class, and with it TRL, vLLM and RewardBench, would draw a head at r
 rewards that mean nothing. For these, ask the model over HTTP, or train with the pooling "pooler" or with a decoder:
 such folders have their head where that class reads it.
 """
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a version was made, as far as it is known: other versions by their number, the code by its version."""
+
+    start: int | None
+    compared_with: int | None
+    code_version: str
+
+
+def making_lines(initialisation: str, making: Making | None) -> str:
+    """Return what weights training started from, and where it is known what the version was compared with."""
+    parent = parent_of(initialisation)
+    if parent is not None:
+        version = f"version {making.start} (id {parent})" if making and making.start else f"the version of id {parent}"
+        lines = [f"- starts from the weights of {version}"]
+    elif initialisation == REGRESSION_FIRST:
+        lines = ["- starts from scratch, by a regression on helpfulness first"]
+    else:
+        lines = ["- starts from scratch"]
+    if making and making.compared_with:
+        lines.append(f"- compared with version {making.compared_with} on held-out prompts")
+    if making and making.code_version:
+        lines.append(f"- code `{making.code_version}`")
+    return "\n".join(lines)
 
 
 def origin(manifest: Mapping[str, Any]) -> dict[str, Any]:

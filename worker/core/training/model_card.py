@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from worker.core.metrics import FEW_PROMPTS
-from worker.core.training.card_data import NO_CLASSIFIER, limits_section, origin, people_section
+from worker.core.reward_benchmarks import Benchmark
+from worker.core.training.card_data import NO_CLASSIFIER, Making, limits_section, making_lines, origin, people_section
 
 LOAD_WITH_SENTENCE_TRANSFORMERS = """\
 from sentence_transformers import SentenceTransformer
@@ -64,11 +65,12 @@ def model_card(
     plots: Sequence[str] = (),
     *,
     data: Mapping[str, Any] | None = None,
+    making: Making | None = None,
 ) -> str:
     """Return the card: how to load the model, what it was trained on and how well it does.
 
     Without `figures`, those that training measured are in it. `plots` are files beside it, of the kinds of PLOTTED;
-    `data` is the manifest of the snapshot.
+    `data` is the manifest of the snapshot; `making` is what only the application knows of how the version was made.
     """
     recipe = manifest["recipe"]
     if manifest["loader"] == "sentence-transformers":
@@ -102,6 +104,7 @@ close to it, and weak among the pairs where the shorter response won.
 {_other_figures(figures)}{_plots(plots)}{people_section(data)}{limits_section(manifest, data)}
 ## Training
 
+{making_lines(recipe["initialisation"], making)}
 - recipe `{manifest["recipe_hash"]}`
 - snapshot `{manifest["snapshot"]}`
 - feature revision `{manifest["feature_revision"]}`
@@ -147,14 +150,16 @@ def _control_pair_figures(snapshot: str, controls: dict[str, Any] | None) -> tup
     return (Figures("Control pairs that were not trained on", "tiebreak-control-pairs", snapshot, metrics, note),)
 
 
-def benchmark_figures(title: str, name: str, content_hash: str, result: dict[str, Any]) -> Figures:
-    """Return the figures of a benchmark: its average and its sections."""
-    missing = ", ".join(result["missing"])
+def benchmark_figures(benchmark: Benchmark, content_hash: str, result: dict[str, Any]) -> Figures:
+    """Return the figures of a benchmark, its average and its sections, under its type only where all rows are there."""
     sections = {
         f"accuracy_{section['name'].lower().replace(' ', '_')}": section["score"] for section in result["sections"]
     }
-    note = f"without {missing}, so not to be compared with published figures" if missing else ""
-    return Figures(title, name, content_hash, {"accuracy": result["overall"], **sections}, note)
+    published = benchmark.published_set(result) is not None
+    kind = benchmark.name if published else f"tiebreak-file-like-{benchmark.name}"
+    note = "" if published else "not to be compared with published figures"
+    metrics = {"accuracy": result["overall"], **sections}
+    return Figures(benchmark.measured_on(result), kind, content_hash, metrics, note)
 
 
 def _measured(snapshot: str, validation: dict[str, Any] | None) -> tuple[Figures, ...]:

@@ -43,6 +43,8 @@ MOST: Mapping[str, float] = {
     "lora_alpha": 65_536,
     "seed": 2**32 - 1,
 }
+# In characters; folders below BACKBONES_DIR have the longest names of backbones, and ids of versions are short.
+LONGEST = {"name": 200, "backbone": 1000, "initialisation": 40}
 SHOWN = 60
 # The defaults of the dataclass suit a head on frozen features; a whole model takes far smaller steps.
 DEFAULTS_OF_TUNING: Mapping[str, Mapping[str, Any]] = {
@@ -285,7 +287,9 @@ def _checked_names(name: str, value: object) -> tuple[str, ...]:
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name}: must be a non-empty text, not {value!r}.")
+        raise ValueError(f"{name}: must be a non-empty text, not {_short(value)}.")
+    if len(value) > LONGEST[name]:
+        raise ValueError(f"{name}: at most {LONGEST[name]} characters, not {len(value)}.")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
