@@ -20,7 +20,7 @@ from apps.core.artifacts import adopt_folder, artifact_storage, draft_folder
 from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
 from apps.core.file_replies import StoredFile
 from apps.exports.diff import Diff
-from apps.exports.encodings import ENCODINGS, HashedFile
+from apps.exports.encodings import ENCODINGS, GZIPPED, HashedFile
 from apps.exports.formats import FORMATS, KNOWN_FORMATS
 from apps.exports.models import Snapshot
 from apps.exports.rows import Reader
@@ -263,8 +263,9 @@ def _croissant(manifest: dict[str, Any], paths: dict[str, str]) -> str:
         entry = manifest["files"][name]
         export_format, _slash, file = name.partition("/")
         split, _dot, encoding = file.partition(".")
-        media_type = CROISSANT_TYPES.get(encoding, ENCODINGS[encoding])
-        files.append(DescribedFile(export_format, split, path, media_type, entry["bytes"], entry["sha256"]))
+        packed = [ENCODINGS[encoding]] if encoding in GZIPPED else []
+        media_types = [*packed, CROISSANT_TYPES[GZIPPED.get(encoding, encoding)]]
+        files.append(DescribedFile(export_format, split, path, encoding, media_types, entry["bytes"], entry["sha256"]))
     described = describe(
         name=manifest["name"],
         description=f"{what_it_is(manifest['figures'])} of the project {manifest['project']}.",
