@@ -66,13 +66,12 @@ The plan is made once: to make it took an eighth of PostgreSQL's time.
 """
 _LABELS_OF = """
     SELECT a.comparison_id, a.id, a.annotator_id, a.preference, a.swapped, a.imported, a.revision,
-        a.guideline_version_id, a.submitted_at,
-        CASE WHEN a.imported THEN (SELECT lease.created_at = a.submitted_at FROM labeling_assignment AS lease
-            WHERE lease.id = a.assignment_id) ELSE false END{more}
+        a.guideline_version_id, a.submitted_at, a.assignment_id{more}
     FROM labeling_annotation AS a
     WHERE a.comparison_id = ANY($1::bigint[]) AND a.is_current AND NOT a.is_repeat
     ORDER BY a.comparison_id, a.submitted_at, a.id"""
-"""An imported label whose file names no time was given the time at which its row, and so its lease, came in."""
+_LEASES_OF = "SELECT DISTINCT created_at FROM labeling_assignment WHERE id = ANY($1::bigint[])"
+"""An imported label whose file names no time has the time at which its batch, and so its lease, came in."""
 _NAMES_OF = "SELECT id, coalesce(nullif(imported_name, ''), username) FROM accounts_user WHERE id = ANY($1::bigint[])"
 _GUIDELINES_OF = "SELECT id, number FROM projects_guidelineversion WHERE id = ANY($1::bigint[])"
 _MORE = """, a.ratings_1::text, a.ratings_2::text, a.justification, a.problems_1::text, a.problems_2::text,
@@ -130,6 +129,8 @@ class Reader:
     """Labels by id of the guideline version."""
     _names: dict[int, str] = field(default_factory=dict)
     _prepared: dict[str, str] = field(default_factory=dict)
+    _batches: set[datetime] = field(default_factory=set)
+    """When batches of imports came in whose labels have no time of their own."""
 
     def __post_init__(self) -> None:
         self._splits = Splits(self.selection["splits"], self.selection["seed"])
@@ -212,7 +213,7 @@ class Reader:
             self._prepared.clear()
 
     def _learn(self, labels: list[_Values]) -> None:
-        """Look up the names of annotators and the numbers of guideline versions that were not met before."""
+        """Look up names of annotators, numbers of guideline versions and times of imports that were not met before."""
         people = {label[2] for label in labels} - self._names.keys()
         if people:
             self._names.update(self._ask(_NAMES_OF, list(people)))
@@ -220,6 +221,10 @@ class Reader:
         versions = self.guideline_labels.keys() - self.guidelines.keys()
         if versions:
             self.guidelines.update(self._ask(_GUIDELINES_OF, list(versions)))
+        lease_at = {label[8]: label[9] for label in labels if label[5]}  # one of each moment will do
+        if moments := lease_at.keys() - self._batches:
+            came_in = {moment for (moment,) in self._ask(_LEASES_OF, [lease_at[moment] for moment in moments])}
+            self._batches |= moments & came_in
 
     def _freeze(self, fetched: _Fetched) -> Chunk:
         labels_of: dict[int, list[_Values]] = {row[0]: [] for row in fetched.rows}
@@ -232,7 +237,7 @@ class Reader:
             [],
             [],
             [names[label[2]] for label in fetched.labels],
-            [label[8] for label in fetched.labels if not label[9]],
+            [label[8] for label in fetched.labels if not (label[5] and label[8] in self._batches)],
         )
         for row in fetched.rows:
             self._append(chunk, row, labels_of[row[0]])
