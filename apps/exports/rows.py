@@ -66,10 +66,12 @@ The plan is made once: to make it took an eighth of PostgreSQL's time.
 """
 _LABELS_OF = """
     SELECT a.comparison_id, a.id, a.annotator_id, a.preference, a.swapped, a.imported, a.revision,
-        a.guideline_version_id, a.submitted_at{more}
+        a.guideline_version_id, a.submitted_at, a.assignment_id{more}
     FROM labeling_annotation AS a
     WHERE a.comparison_id = ANY($1::bigint[]) AND a.is_current AND NOT a.is_repeat
     ORDER BY a.comparison_id, a.submitted_at, a.id"""
+_LEASES_OF = "SELECT DISTINCT created_at FROM labeling_assignment WHERE id = ANY($1::bigint[])"
+"""An imported label whose file names no time has the time at which its batch, and so its lease, came in."""
 _NAMES_OF = "SELECT id, coalesce(nullif(imported_name, ''), username) FROM accounts_user WHERE id = ANY($1::bigint[])"
 _GUIDELINES_OF = "SELECT id, number FROM projects_guidelineversion WHERE id = ANY($1::bigint[])"
 _MORE = """, a.ratings_1::text, a.ratings_2::text, a.justification, a.problems_1::text, a.problems_2::text,
@@ -90,7 +92,7 @@ class _Fetched(NamedTuple):
     def average(self) -> int:
         """Return how many characters of text a comparison has, rounded up."""
         of_rows = sum([len(row[3]) + len(row[4]) + len(row[6]) + len(row[8]) + len(row[9]) for row in self.rows])
-        return (of_rows + sum([len(label[11]) for label in self.labels if len(label) > 11])) // len(self.rows) + 1
+        return (of_rows + sum([len(label[12]) for label in self.labels if len(label) > 12])) // len(self.rows) + 1
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Chunk:
     annotators: list[str]
     """Who gave each label, row after row."""
     moments: list[datetime]
-    """When each label was given, row after row."""
+    """When labels were given, row after row, without those of which only the time of their import is known."""
     verdicts: list[Row] = field(default_factory=list)
     """For each row, what the rules say of its responses; only where the selection asks for that."""
 
@@ -127,6 +129,8 @@ class Reader:
     """Labels by id of the guideline version."""
     _names: dict[int, str] = field(default_factory=dict)
     _prepared: dict[str, str] = field(default_factory=dict)
+    _batches: set[datetime] = field(default_factory=set)
+    """When batches of imports came in whose labels have no time of their own."""
 
     def __post_init__(self) -> None:
         self._splits = Splits(self.selection["splits"], self.selection["seed"])
@@ -209,7 +213,7 @@ class Reader:
             self._prepared.clear()
 
     def _learn(self, labels: list[_Values]) -> None:
-        """Look up the names of annotators and the numbers of guideline versions that were not met before."""
+        """Look up names of annotators, numbers of guideline versions and times of imports that were not met before."""
         people = {label[2] for label in labels} - self._names.keys()
         if people:
             self._names.update(self._ask(_NAMES_OF, list(people)))
@@ -217,6 +221,10 @@ class Reader:
         versions = self.guideline_labels.keys() - self.guidelines.keys()
         if versions:
             self.guidelines.update(self._ask(_GUIDELINES_OF, list(versions)))
+        lease_at = {label[8]: label[9] for label in labels if label[5]}  # one of each moment will do
+        if moments := lease_at.keys() - self._batches:
+            came_in = {moment for (moment,) in self._ask(_LEASES_OF, [lease_at[moment] for moment in moments])}
+            self._batches |= moments & came_in
 
     def _freeze(self, fetched: _Fetched) -> Chunk:
         labels_of: dict[int, list[_Values]] = {row[0]: [] for row in fetched.rows}
@@ -224,7 +232,12 @@ class Reader:
             labels_of[label[0]].append(label)
         names = self._names
         chunk = Chunk(
-            [], [], [], [], [names[label[2]] for label in fetched.labels], [label[8] for label in fetched.labels]
+            [],
+            [],
+            [],
+            [],
+            [names[label[2]] for label in fetched.labels],
+            [label[8] for label in fetched.labels if not (label[5] and label[8] in self._batches)],
         )
         for row in fetched.rows:
             self._append(chunk, row, labels_of[row[0]])
@@ -255,7 +268,7 @@ class Reader:
         characters = len(messages) + first + second + len(reference) + len(metadata)
         if self.with_labels:
             frozen["annotations"] = [self._annotation(label, label[1] in kept_ids) for label in labels]
-            characters += sum([len(label[11]) for label in labels])
+            characters += sum([len(label[12]) for label in labels])
         votes = tuple([_vote(label[3], label[1] in kept_ids, label[4], label[5]) for label in labels])
         longer = None if first == second else second > first
         if self._rules:
@@ -267,8 +280,8 @@ class Reader:
 
     def _annotation(self, label: _Values, kept: bool) -> Row:
         (_comparison, _pk, annotator, preference, swapped, imported, revision, guideline, moment) = label[:9]
-        ratings_1, ratings_2, justification, problems_1, problems_2 = label[9:14]
-        confidence, seconds, pasted, stated, propensity = label[14:]
+        ratings_1, ratings_2, justification, problems_1, problems_2 = label[10:15]
+        confidence, seconds, pasted, stated, propensity = label[15:]
         return {
             "annotator": self._names[annotator],
             "preference": "neither" if preference is None else preference,

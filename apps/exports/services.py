@@ -20,7 +20,7 @@ from apps.core.artifacts import adopt_folder, artifact_storage, draft_folder
 from apps.core.errors import Conflict, FieldError, InvalidInput, NotFound
 from apps.core.file_replies import StoredFile
 from apps.exports.diff import Diff
-from apps.exports.encodings import ENCODINGS, HashedFile
+from apps.exports.encodings import ENCODINGS, GZIPPED, HashedFile
 from apps.exports.formats import FORMATS, KNOWN_FORMATS
 from apps.exports.models import Snapshot
 from apps.exports.rows import Reader
@@ -31,10 +31,11 @@ from apps.projects.models import GuidelineVersion, Project
 from apps.signals.models import Scorer
 from apps.signals.services import rules_in_force
 from worker.core.croissant import DescribedFile, describe
-from worker.core.datacard import CardFile, render_card
+from worker.core.datacard import CardFile, render_card, what_it_is
 
 BASE_FORMAT = "annotations"
-SCHEMA = "tiebreak-snapshot/2"
+SCHEMA = "tiebreak-snapshot/3"
+FEWER_FORMATS = "tiebreak-snapshot/1"
 FROZEN_RULES = ("version", "sha256", "rules", "not_applicable_is_yes", "verifier")
 CARD, CROISSANT = "README.md", "croissant.json"
 DOCUMENTS = {CARD: "text/markdown; charset=utf-8", CROISSANT: "application/ld+json", LABELS_FILE: ENCODINGS["jsonl"]}
@@ -221,7 +222,7 @@ def _manifest(
         "consensus_rules": dict(sorted(written.rules.items())),
         "software": {
             "tiebreak": software_version(),
-            **{name: importlib.metadata.version(name) for name in ("orjson", "pyarrow")},
+            **{name: importlib.metadata.version(name) for name in ("numpy", "orjson", "pyarrow")},
         },
         "content_hash": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
     }
@@ -262,11 +263,12 @@ def _croissant(manifest: dict[str, Any], paths: dict[str, str]) -> str:
         entry = manifest["files"][name]
         export_format, _slash, file = name.partition("/")
         split, _dot, encoding = file.partition(".")
-        media_type = CROISSANT_TYPES.get(encoding, ENCODINGS[encoding])
-        files.append(DescribedFile(export_format, split, path, media_type, entry["bytes"], entry["sha256"]))
+        packed = [ENCODINGS[encoding]] if encoding in GZIPPED else []
+        media_types = [*packed, CROISSANT_TYPES[GZIPPED.get(encoding, encoding)]]
+        files.append(DescribedFile(export_format, split, path, encoding, media_types, entry["bytes"], entry["sha256"]))
     described = describe(
         name=manifest["name"],
-        description=f"Human preferences of the project {manifest['project']}.",
+        description=f"{what_it_is(manifest['figures'])} of the project {manifest['project']}.",
         version=f"1.0.0+{manifest['content_hash'][:16]}",
         files=files,
         columns={file.format: KNOWN_FORMATS[file.format].columns for file in files},
@@ -279,7 +281,7 @@ def _why_missing(snapshot: Snapshot, export_format: str, file: str) -> str:
         return _("The snapshot's files are not written yet.")
     split, _dot, encoding = file.partition(".")
     known = export_format in KNOWN_FORMATS and split in snapshot.selection["splits"] and encoding in ENCODINGS
-    if known and snapshot.manifest["schema"] == SCHEMA:
+    if known and snapshot.manifest["schema"] != FEWER_FORMATS:
         name = f"{export_format}/{file}"
         if export_format in formats_of(snapshot.selection):
             wanted = {"field": "encodings", "missing": encoding}

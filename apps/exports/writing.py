@@ -156,4 +156,5 @@ def _label_line(row: dict[str, Any], labels: list[tuple[str, int, int | None]]) 
 def _count(chunk: Chunk, written: Written) -> None:
     written.comparisons.update([row["split"] for row in chunk.rows])
     written.rules.update([row["consensus"]["rule"] for row in chunk.rows])
-    written.figures.add(chunk.labeled, chunk.annotators, chunk.moments)
+    undated = len(chunk.annotators) - len(chunk.moments)
+    written.figures.add(chunk.labeled, chunk.annotators, chunk.moments, undated)

@@ -46,7 +46,7 @@ def test_a_snapshot_is_frozen_and_its_manifest_comes_with_the_job(api, project):
         "ready": True,
         "name": "all",
         "project": "tides",
-        "schema": "tiebreak-snapshot/2",
+        "schema": "tiebreak-snapshot/3",
     }
     assert (after["content_hash"], after["comparisons"]) == (snapshot.content_hash, {"train": 0, "validation": 0})
     assert after["files"] == snapshot.manifest["files"]

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from worker.core import label_figures
+from worker.core.agreement import agreement as quality_agreement
+from worker.core.agreement import tally
 from worker.core.label_figures import Agreement, Labeled, LabelFigures, Vote
+from worker.core.label_quality import PREFERENCES
 
 VOTES = Path("../shared/data/agreement_helpsteer2_votes.csv")
 WHEN = datetime(2026, 11, 27, tzinfo=UTC)
@@ -49,11 +52,41 @@ def test_alpha_of_nothing_that_varies_is_none(units):
     assert agreement(units)["alpha_ordinal"] is None
 
 
-def test_a_share_has_wilsons_interval():
-    """8 of 10: centre (0.8 + z²/20) / (1 + z²/10), half-width z / (1 + z²/10) * sqrt(0.016 + z²/400), z = 1.96."""
+def test_a_share_of_pairs_has_the_interval_of_comparisons_drawn_again():
+    """8 of 10 comparisons agree. Of a binomial with n = 10 and p = 0.8, P(X <= 5) = 0.033 and P(X <= 4) = 0.006."""
     share = agreement([(1, 1)] * 8 + [(1, 2)] * 2)["same_preference"]
-    assert share == {"count": 8, "n": 10, "share": 0.8, "interval": [0.490162, 0.943318]}
+    assert share == {"count": 8, "n": 10, "share": 0.8, "interval": [0.5, 1.0]}
     assert agreement([(1,)])["same_preference"] == {"count": 0, "n": 0, "share": None, "interval": None}
+
+
+def test_pairs_of_votes_on_one_comparison_are_not_independent():
+    """Five votes agree, or three stand against two: 10 or 4 of 10 pairs. With X of 10 unanimous: (40 + 6 X) / 100."""
+    share = agreement([(1,) * 5] * 5 + [(1, 1, 1, -1, -1)] * 5)["same_side"]
+    assert (share["count"], share["n"]) == (70, 100)
+    assert share["interval"] == [0.52, 0.88]  # X is from 2 to 8: P(X <= 1) = 0.011, P(X <= 2) = 0.055
+
+
+def test_intervals_are_those_of_the_quality_report_and_the_same_in_any_order():
+    patterns = [(1, 1, -2), (3, 3), (None, None, 2), (-1, -1, -1, 2), (2, 1, 2), (0, 1)] * 7
+    votes = [(unit, vote) for unit, pattern in enumerate(patterns) for vote in pattern]
+    units, given = zip(*votes, strict=True)
+    categories = [PREFERENCES.index(None if vote is None else float(vote)) for vote in given]
+    expected = quality_agreement(tally(units, categories, PREFERENCES))
+    found = agreement(patterns)
+    assert found == agreement(reversed(patterns))
+    for name, estimate in (("same_preference", expected.exact), ("same_side", expected.same_side)):
+        assert found[name]["share"] == pytest.approx(estimate.value, abs=1e-6)
+        assert found[name]["interval"] == pytest.approx(estimate.interval, abs=1e-6)
+
+
+def test_the_middle_of_an_even_number_of_people_lies_between_two_of_them():
+    def middle(*counts):
+        figures = LabelFigures()
+        figures.add([], annotators=[str(person) for person, count in enumerate(counts) for _ in range(count)])
+        return figures.to_dict()["labels_per_annotator"]["median"]
+
+    assert (middle(1, 5), middle(1, 4), middle(1, 2, 9)) == (3, 2.5, 2)
+    assert isinstance(middle(1, 5), int)
 
 
 def test_pairs_of_votes_are_counted_once_each():

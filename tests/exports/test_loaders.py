@@ -1,6 +1,7 @@
 """The tools that snapshots are made for read them: datasets, TRL, NeMo RL, OpenRLHF, Croissant."""
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from django.core.management import call_command  # noqa: E402
 
 from apps.core.artifacts import artifact_storage  # noqa: E402
 from apps.exports.formats import FORMATS  # noqa: E402
+from apps.exports.services import export_folder  # noqa: E402
 from tests.exports.rows import labels, rows_of, written  # noqa: E402
 from tests.imports.test_imports import load, row  # noqa: E402
 
@@ -46,7 +48,8 @@ def snapshot(project):
                 metadata={"domain": "chat"} if number % 2 else {"number": number},
             ),
         )
-    return written(project, {"name": "All of it", "splits": SPLITS, "seed": 1})
+    encodings = ["jsonl", "parquet", "csv", "csv.gz"]
+    return written(project, {"name": "All of it", "splits": SPLITS, "seed": 1, "encodings": encodings})
 
 
 @pytest.fixture
@@ -118,6 +121,75 @@ def test_croissant_is_valid_and_reads_the_rows(snapshot, folder):
     }
     assert listed == {name: entry["sha256"] for name, entry in snapshot.manifest["files"].items() if name in listed}
     assert len(listed) == len(FORMATS) * len(SPLITS)
+
+
+def recorded(value, kind, encoding):
+    """Return a value of a file as mlcroissant gives it: text as bytes, an object as a dict of its typed parts."""
+    if value is None:
+        return None
+    if isinstance(kind, list):
+        return [recorded(item, kind[0], encoding) for item in value]
+    if isinstance(kind, dict):
+        return {name: recorded(value[name], part, encoding) for name, part in kind.items() if is_typed(part, encoding)}
+    return value if kind in ("int", "float", "bool") else str(value).encode()
+
+
+def is_typed(kind, encoding):
+    while isinstance(kind, list):
+        kind = kind[0]
+    return kind != "json" or encoding != "jsonl"
+
+
+def named(value):
+    """Return what mlcroissant gives without the path in each field's name."""
+    if isinstance(value, list):
+        return [named(item) for item in value]
+    if isinstance(value, dict):
+        return {name.rpartition("/")[2]: named(part) for name, part in value.items()}
+    return value
+
+
+def rows_in(path, columns):
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_bytes().splitlines()]
+    typed = {"int": int, "float": float, "bool": "True".__eq__}
+    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as lines:
+        return [
+            {name: typed.get(str(columns[name]), str)(cell) if cell else None for name, cell in row.items()}
+            for row in csv.DictReader(lines)
+        ]
+
+
+@pytest.mark.parametrize("encoding", ["jsonl", "parquet", "csv", "csv.gz"])
+def test_croissant_reads_every_format_in_every_encoding(snapshot, tmp_path, encoding, caplog):
+    croissant = pytest.importorskip("mlcroissant")
+    for name, export_format in FORMATS.items():
+        out = tmp_path / name
+        out.mkdir()
+        export_folder(snapshot=snapshot, export_format=name, encoding=encoding, folder=out)
+        dataset = croissant.Dataset(out / "croissant.json")
+        assert not dataset.metadata.ctx.issues.errors, name
+        assert "@context" not in caplog.text  # the standard's own
+        columns = {column: kind for column, kind in export_format.columns.items() if is_typed(kind, encoding)}
+        flat = {column: kind if isinstance(kind, str) else "json" for column, kind in columns.items()}
+        for split in SPLITS:
+            rows = rows_in(out / f"{split}.{encoding}", columns)
+            kinds = flat if encoding.startswith("csv") else columns
+            expected = [
+                {column: recorded(row[column], kind, encoding) for column, kind in kinds.items()} for row in rows
+            ]
+            found = [named(record) for record in dataset.records(f"{name}-{split}")]
+            if name == "nemo-rl" and not encoding.startswith("csv"):
+                # mlcroissant has one level of parts: the one turn of each completion lies beside it
+                for record in found:
+                    record["completions"] = [
+                        {**ranked, "completion": [turn]}
+                        for ranked, turn in zip(record["completions"], record.pop("completion"), strict=True)
+                    ]
+            assert found == expected, (name, split)
+            assert rows, (name, split)
 
 
 def test_nemo_rl_reads_ranks_and_pairs(folder, tmp_path):

@@ -80,6 +80,19 @@ def test_what_is_scored_later_changes_no_snapshot_and_the_same_selection_has_the
     }
 
 
+@pytest.mark.parametrize("encoding", ["jsonl", "parquet"])
+def test_croissant_reads_what_rules_say_and_nothing_where_they_said_nothing(project, pairs, tmp_path, encoding):
+    croissant = pytest.importorskip("mlcroissant")
+    active_set(project)
+    Signal.objects.filter(response__text="low q-1").delete()
+    snapshot = written(project, {**ASKED, "encodings": [encoding]})
+    export_folder(snapshot=snapshot, export_format="rule-verdicts", encoding=encoding, folder=tmp_path)
+    records = list(croissant.Dataset(tmp_path / "croissant.json").records("rule-verdicts-train"))
+    ident = "rule-verdicts-train/responses"
+    said = [[[each[f"{ident}/{name}"] for name in ("score", "yes")] for each in record[ident]] for record in records]
+    assert said == [[[0.25, [1]], [None, None]], [[0.25, [1]], [0.0, []]], [[0.25, [1]], [0.0, []]]]
+
+
 def test_nothing_of_it_is_in_a_snapshot_that_does_not_ask(project, pairs):
     plain = written(project, {**ALL, "formats": ["annotations"]})
     active_set(project)

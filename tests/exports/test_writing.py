@@ -182,7 +182,7 @@ def test_the_manifest_says_what_it_was_made_with(project):
     manifest = written(project, ONE).manifest
     assert manifest["protocol"]["digest"] == project.protocol.digest
     assert manifest["protocol"]["settings"]["annotators"] == 3
-    assert set(manifest["software"]) == {"tiebreak", "orjson", "pyarrow"}
+    assert set(manifest["software"]) == {"tiebreak", "numpy", "orjson", "pyarrow"}
     (guideline,) = manifest["guidelines"]
     assert (guideline["number"], guideline["labels"], guideline["text"]) == (1, 6, "Read both responses.")
     assert manifest["formats"]["annotations"]["gold"] == "int"

@@ -118,7 +118,7 @@ def categorised(numbers: ArrayLike, values: Sequence[float | None]) -> Ints:
 
 def pair_agreement(votes: Votes) -> float | None:
     """Return the share of pairs of votes on one unit that are the same, all pairs counting alike."""
-    return _number(_pair_agreement(_pairs(votes)))
+    return _same_pairs(votes, votes.times[None, :]).value
 
 
 def cohen_kappa(first: ArrayLike, second: ArrayLike, weights: Weights = "none") -> float | None:
@@ -174,6 +174,30 @@ class Agreement:
     alpha_interval: Estimate
 
 
+@dataclass(frozen=True)
+class SamePairs:
+    """Pairs of votes on one unit, and how many of them are the same and on the same side."""
+
+    pairs: int
+    same: int
+    same_side: int
+    exact: Estimate
+    sided: Estimate
+
+
+def same_pairs(votes: Votes, *, seed: int = 0, resamples: int = RESAMPLES) -> SamePairs:
+    """Return the two shares of equal pairs alone, with the intervals that `agreement` gives them."""
+    paired = votes.paired()
+    sided, times = paired.by_side(), _resampled(paired, seed, resamples)
+    return SamePairs(
+        pairs=_pairs_among(paired.rows.sum(axis=1), paired),
+        same=_pairs_among(paired.rows.T, paired),
+        same_side=_pairs_among(sided.rows.T, sided),
+        exact=_same_pairs(paired, times),
+        sided=_same_pairs(sided, times),
+    )
+
+
 def agreement(votes: Votes, *, seed: int = 0, resamples: int = RESAMPLES) -> Agreement:
     """Return every figure with its interval, from bootstrap samples of whole units (the same draws for all figures).
 
@@ -194,8 +218,8 @@ def agreement(votes: Votes, *, seed: int = 0, resamples: int = RESAMPLES) -> Agr
         units=paired.units,
         votes=paired.votes,
         unmeasured=paired.votes - measured.votes,
-        exact=_estimate(_pair_agreement(pairs)),
-        same_side=_estimate(_pair_agreement(_tables(sided, times))),
+        exact=_same_pairs(paired, times),
+        same_side=_same_pairs(sided, times),
         kappa=_estimate(_kappa(pairs, _distances(pairs.shape[-1], "none"))),
         kappa_linear=_estimate(_kappa(numbered_pairs, _occurring_distances(measured, "linear"))),
         kappa_quadratic=_estimate(_kappa(numbered_pairs, _occurring_distances(measured, "quadratic"))),
@@ -263,8 +287,17 @@ def _occurring_distances(votes: Votes, weights: Weights) -> Floats:
 # --- Formulas, over one table (c, c) or many (b, c, c) ---
 
 
-def _pair_agreement(pairs: Floats) -> Floats:
-    return _divide(np.trace(pairs, axis1=-2, axis2=-1), pairs.sum(axis=(-2, -1)))
+def _same_pairs(votes: Votes, times: NDArray[Any]) -> Estimate:
+    """Return the share of equal pairs with its interval; sums per row alone, without the table of all categories."""
+    rows = votes.rows.astype(np.float64)
+    size, weights = rows.sum(axis=1), times.astype(np.float64)
+    same = (rows * (rows - 1)).sum(axis=1)
+    return _estimate(_divide(weights @ same, weights @ (size * (size - 1))))
+
+
+def _pairs_among(sizes: Ints, votes: Votes) -> int:
+    """Return how many pairs there are among so many votes, (h,) or (c, h), over all units."""
+    return int((sizes * (sizes - 1) // 2 * votes.times).sum())
 
 
 def _kappa(table: Floats, distances: Floats) -> Floats:

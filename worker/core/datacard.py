@@ -36,6 +36,11 @@ def render_card(
     return f"---\n{front}---\n\n" + "\n\n".join(_sections(manifest, files, columns, summaries)) + "\n"
 
 
+def what_it_is(figures: Mapping[str, Any]) -> str:
+    """Return the first words about a dataset: imported labels are not known to be those of people."""
+    return "Preferences" if figures["imported_labels"] else "Human preferences"
+
+
 def _front_matter(manifest: Mapping[str, Any], files: Sequence[CardFile], columns: Mapping[str, Any]) -> dict[str, Any]:
     formats = list(dict.fromkeys(file.format for file in files))
     comparisons = sum(manifest["comparisons"].values())
@@ -61,10 +66,11 @@ def _front_matter(manifest: Mapping[str, Any], files: Sequence[CardFile], column
                 "dataset_size": sum(file.bytes for file in of_format),
             }
         )
+    human = [] if manifest["figures"]["imported_labels"] else ["human-feedback"]
     return {
         "pretty_name": manifest["name"],
         "license": "unknown",
-        "tags": ["preference", "human-feedback", "reward-model", "tiebreak"],
+        "tags": ["preference", *human, "reward-model", "tiebreak"],
         "size_categories": [size],
         "configs": configs,
         "dataset_info": described,
@@ -89,26 +95,66 @@ _PREFERENCES = """\
 Preferences go from −3 (response 1 is much better) to 3 (response 2 is much better) and refer to the canonical order of
 the responses, whatever order a person saw. 0 is a tie: annotators cannot choose it; it comes from averaging or from
 imported data."""
-_PROCESS = """\
-Each comparison asks for {annotators} annotators, and for up to {max_annotators} where they differ. People rated both
-responses on {attributes}, chose a preference and wrote why in {least} to {most} words. The consensus is the rounded
-mean of the three most similar preferences; a comparison is excluded when those spread by more than {spread_limit}
-(HelpSteer2-Preference, arXiv 2410.01257). Sides were swapped at random for each person. {imported:,} of the labels were
-imported and not given here."""
+_IMPORTED_UNDER = """\
+Imported labels count under the version that was current when they came in; under which guideline they were given is
+unknown here, unless the rows of `annotations` say so."""
+_SOURCES = "{given:,} of the labels were given here, {imported:,} were imported."
+_ALL_IMPORTED = "All {imported:,} labels were imported; none was given here."
+_ALL_GIVEN = "All {given:,} labels were given here."
+_GIVEN = """\
+By the protocol as it stood when the snapshot was made, a comparison that is labeled here asks for {annotators}
+annotators, and for up to {max_annotators} where they differ. People {rated}choose a preference and write why in {least}
+to {most} words. Sides are swapped at random for each person."""
+_IMPORTED = """\
+How imported labels were made is unknown here: who gave them, people or models, what they were told and asked, which
+response they saw first, and how many were asked. The rows of `annotations` have what came with them."""
+_CONSENSUS = """\
+The consensus was made here, of labels from anywhere: the rounded mean of the three most similar preferences, of all
+where there are fewer; a comparison is excluded when those spread by more than {spread_limit} (HelpSteer2-Preference,
+arXiv 2410.01257)."""
 _AGREEMENT = """\
 The second column is higher by construction: consensus keeps the most similar labels and drops comparisons on which they
-differ widely. Quote the first one as the agreement of people."""
+differ widely. Quote the first one as the agreement of those who labeled. Intervals take the labels of a comparison
+together (bootstrap over comparisons)."""
 
 
 def _process(figures: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
+    """Return how labels were made, as far as it is known: what the protocol says holds for labels given here."""
+    imported = figures["imported_labels"]
+    given = figures["labels"] - imported
     least, most = protocol["justification_words"]
-    return _PROCESS.format(
+    attributes = ", ".join(attribute["name"] for attribute in protocol["attributes"])
+    said = [_SOURCES if given and imported else _ALL_IMPORTED if imported else _ALL_GIVEN] if figures["labels"] else []
+    said += [_GIVEN] if given or not imported else []
+    said += [_IMPORTED] if imported else []
+    return " ".join([*said, _CONSENSUS]).format(
         **{name: protocol[name] for name in ("annotators", "max_annotators", "spread_limit")},
-        attributes=", ".join(attribute["name"] for attribute in protocol["attributes"]),
+        rated=f"rate both responses on {attributes}, " if attributes else "",
         least=least,
         most=most,
-        imported=figures["imported_labels"],
+        given=given,
+        imported=imported,
     )
+
+
+def _dates(figures: Mapping[str, Any]) -> str:
+    if not figures["labels"]:
+        return "No label yet."
+    # Snapshots from before such labels were counted name the time of their import among the others.
+    undated = figures.get("labels_without_time")
+    period = f"{figures['first_label']} to {figures['last_label']}"
+    if undated is None:
+        return f"Labels were given here, or imported, from {period}."
+    if not undated:
+        return f"Labels date from {period}."
+    unknown = f"{undated:,} imported labels came without a time: when they were given is unknown."
+    dated = figures["labels"] - undated
+    return f"{unknown} The other {dated:,} date from {period}." if dated else unknown
+
+
+def _who(figures: Mapping[str, Any]) -> str:
+    """Return what to call those who labeled: of imported labels nobody knows that they were people."""
+    return "annotators" if figures["imported_labels"] else "people"
 
 
 def _sections(
@@ -119,16 +165,14 @@ def _sections(
     excluded, filters = manifest["excluded"], manifest["selection"]["filters"]
     return [
         f"# {_line(manifest['name'])}",
-        f"Human preferences between two responses, from the project `{manifest['project']}`: "
+        f"{what_it_is(figures)} between two responses, from the project `{manifest['project']}`: "
         f"{figures['comparisons']:,} comparisons with {figures['labels']:,} labels by {figures['annotators']:,} "
-        "people. "
+        f"{_who(figures)}. "
         f"Content hash `{manifest['content_hash']}`.",
         "## How it was collected",
         _PREFERENCES,
         _process(figures, protocol),
-        f"Labels date from {figures['first_label']} to {figures['last_label']}."
-        if figures["labels"]
-        else "No label yet.",
+        _dates(figures),
         _table(
             ("selection", "value"),
             [
@@ -150,7 +194,7 @@ def _sections(
             ("labels per comparison", "comparisons"),
             [(count, f"{number:,}") for count, number in figures["labels_per_comparison"].items()],
         ),
-        _per_annotator(figures["labels_per_annotator"]),
+        _per_annotator(figures),
         "## Agreement",
         _table(
             ("figure", "before: all labels", "after: the labels that consensus kept"),
@@ -172,7 +216,8 @@ def _sections(
                 ("for the longer response", _shown(figures["length_bias"])),
             ],
         ),
-        "Position counts labels given here only; nobody knows in which order other tools showed the responses.",
+        "Position counts labels given here only; nobody knows in which order other tools showed the responses. The "
+        "interval of length takes the labels of a comparison together.",
         "## Known limits",
         "\n".join(f"- {limit}" for limit in _limits(figures, manifest)),
         "## Files",
@@ -188,6 +233,7 @@ def _sections(
             for name, kinds in columns.items()
         ),
         "## Guideline",
+        *([_IMPORTED_UNDER] if figures["imported_labels"] else []),
         *(
             f"### Version {version['number']} ({version['labels']:,} labels)\n\n" + _quoted(version["text"])
             for version in manifest["guidelines"]
@@ -206,22 +252,25 @@ def _limits(figures: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str
         limits.append(f"{single:,} comparisons have one label: nobody has checked it.")
     if figures["imported_labels"]:
         limits.append(
-            "Imported labels come with the conventions of where they were made; few say what was shown first."
+            "Imported labels come with the conventions of where they were made; few say what was shown first. Their "
+            "annotators are the names in their files, one for each place in a list where a file names nobody."
         )
     if len(manifest["guidelines"]) > 1:
         limits.append(
             "Labels were given under several versions of the guideline; each row of `annotations` names its own."
         )
     if figures["annotators"] < 3:
-        limits.append("Fewer than three people labeled: agreement says little.")
+        limits.append(f"Fewer than three {_who(figures)} labeled: agreement says little.")
     return limits
 
 
-def _per_annotator(spread: Mapping[str, int] | None) -> str:
+def _per_annotator(figures: Mapping[str, Any]) -> str:
+    spread = figures["labels_per_annotator"]
     if spread is None:
         return "Nobody has labeled yet."
     smallest, median, largest = (spread[name] for name in ("smallest", "median", "largest"))
-    return f"Labels per person: {smallest:,} at least, {median:,} in the middle, {largest:,} at most."
+    each = "annotator" if figures["imported_labels"] else "person"
+    return f"Labels per {each}: {smallest:,} at least, {median:,} in the middle, {largest:,} at most."
 
 
 def _shown(figure: Any) -> str:
@@ -231,8 +280,11 @@ def _shown(figure: Any) -> str:
         return f"{figure:.3f}"
     if figure["share"] is None:
         return "–"
+    shown = f"{figure['share']:.1%} of {figure['n']:,}"
+    if figure["interval"] is None:
+        return shown
     low, high = figure["interval"]
-    return f"{figure['share']:.1%} of {figure['n']:,} (95 %: {low:.1%} to {high:.1%})"
+    return f"{shown} (95 %: {low:.1%} to {high:.1%})"
 
 
 def _words(kind: Any) -> str:

@@ -1,6 +1,6 @@
 """Shares of a count with their intervals, and whether a share is more than chance; numpy only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import erfc, exp, lgamma, log, sqrt
 
@@ -40,17 +40,29 @@ def share_by_unit(hits: ArrayLike, units: ArrayLike) -> Share:
     number of independent votes that would have it. No interval for a single unit.
     """
     hit, unit_of = np.asarray(hits, dtype=np.float64), np.asarray(units)
-    count, of = int(hit.sum()), len(hit)
-    plain = share_of(count, of)
-    if of == 0 or plain.share is None:
-        return plain
+    if not len(hit):
+        return share_of(0, 0)
     _, unit = np.unique(unit_of, return_inverse=True)
     sizes = np.bincount(unit)
-    number = len(sizes)
+    return _share_of_units(np.bincount(unit, weights=hit), sizes, np.ones_like(sizes))
+
+
+def share_by_tally(units: Mapping[tuple[int, int], int]) -> Share:
+    """Return the share that `share_by_unit` gives, from how many units have the same (hits, votes)."""
+    if not units:
+        return share_of(0, 0)
+    counted = np.array([(*unit, times) for unit, times in sorted(units.items())], dtype=np.int64)
+    return _share_of_units(*counted.T)
+
+
+def _share_of_units(hits: ArrayLike, votes: ArrayLike, times: ArrayLike) -> Share:
+    """Return the share for units of so many hits among so many votes, (h,), each found `times` times."""
+    hit, size, weight = (np.asarray(each, dtype=np.float64) for each in (hits, votes, times))
+    count, of, number = (int((each * weight).sum()) for each in (hit, size, np.ones_like(hit)))
+    share = count / of
     if number < 2:
-        return Share(count, of, plain.share, None)
-    apart = np.bincount(unit, weights=hit) - plain.share * sizes
-    variance = float((apart**2).sum()) * number / (number - 1) / of**2
+        return Share(count, of, share, None)
+    variance = float(((hit - share * size) ** 2 * weight).sum()) * number / (number - 1) / of**2
     return share_with_variance(count, of, variance, number)
 
 
