@@ -378,6 +378,8 @@ def test_parquet_with_wild_types_becomes_json(project, tmp_path):
 def test_parquet_values_without_a_form_in_json_name_their_row():
     values = [1.5, 2.0, float("nan"), decimal.Decimal("NaN"), datetime.timedelta(seconds=3), [("k", 1)], b"x"]
     assert [parquet.plain(value, "") for value in values] == [1.5, 2, None, None, 3.0, [["k", 1]], "x"]
+    decimals = [decimal.Decimal(f"{10**30 + 1}.00"), decimal.Decimal("2.50")]
+    assert [parquet.plain(value, "") for value in decimals] == [10**30 + 1, 2.5]
     with pytest.raises(BadRow, match="no form in JSON"):
         parquet.plain(object(), "/x")
 
