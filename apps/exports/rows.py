@@ -226,6 +226,10 @@ class Reader:
             came_in = {moment for (moment,) in self._ask(_LEASES_OF, [lease_at[moment] for moment in moments])}
             self._batches |= moments & came_in
 
+    def _is_undated(self, label: _Values) -> bool:
+        """Say whether nothing is known of when a label was given but that it came in with an import."""
+        return bool(label[5]) and label[8] in self._batches
+
     def _freeze(self, fetched: _Fetched) -> Chunk:
         labels_of: dict[int, list[_Values]] = {row[0]: [] for row in fetched.rows}
         for label in fetched.labels:
@@ -237,7 +241,7 @@ class Reader:
             [],
             [],
             [names[label[2]] for label in fetched.labels],
-            [label[8] for label in fetched.labels if not (label[5] and label[8] in self._batches)],
+            [label[8] for label in fetched.labels if not self._is_undated(label)],
         )
         for row in fetched.rows:
             self._append(chunk, row, labels_of[row[0]])
@@ -297,7 +301,7 @@ class Reader:
             "active_seconds": seconds,
             "paste_share": None if pasted is None else min(1.0, pasted / max(1, len(justification))),
             "propensity": propensity,
-            "submitted_at": moment.isoformat().replace("+00:00", "Z"),
+            "submitted_at": None if self._is_undated(label) else moment.isoformat().replace("+00:00", "Z"),
         }
 
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from apps.imports.cells import meant, structure, turns, with_meaning
 from apps.imports.files import container_of, refused, rows_of
 from worker.core.contamination import Benchmark
 
 COLUMNS = ("prompt", "question", "text", "instruction", "input", "messages", "turns")
+_MEANINGS = {**dict.fromkeys(COLUMNS, turns), "messages": structure, "turns": structure}
 MAX_PROMPTS = 1_000_000
 MAX_TEXT_BYTES = 256 * 1024 * 1024
 
@@ -19,7 +21,7 @@ def read_benchmark(path: Path) -> Benchmark:
         return Benchmark(_plain_lines(path))
     prompts: list[str] = []
     with rows_of(path, file_name="") as rows:
-        for line, row in rows:
+        for line, row in with_meaning(rows, meant, _MEANINGS):
             if not (texts := _texts(row)):
                 raise refused(f"Line {line} of the benchmark has none of {', '.join(COLUMNS)}.")
             prompts += texts

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from apps.imports.cells import number
 from apps.imports.conversations import Row, are_messages, conversation, kept, last_turn, text_of, turns_of
 from apps.imports.rows import BadRow
 
@@ -19,7 +20,7 @@ def trl_preference(row: Row) -> list[Row]:
         messages, texts = _plain_text(prompt, chosen, rejected)
     else:
         raise BadRow("/chosen", "Expected `chosen` and `rejected` to be both texts, or both lists of messages.")
-    margin = row.get("margin")
+    margin = number(row["margin"]) if isinstance(row.get("margin"), str) else row.get("margin")
     strength = round(margin) if isinstance(margin, int | float) and not isinstance(margin, bool) else 1
     return [
         {

@@ -1,36 +1,44 @@
 """Read the rows of a CSV file: a line that cannot be read refuses its row, and reading goes on in the next line."""
 
 import csv
-import json
 from collections import deque
 from collections.abc import Iterator
 from typing import IO
 
-import orjson
-
 from apps.core.errors import FieldError, InvalidInput
 from apps.core.spreadsheets import without_apostrophe
+from apps.imports.cells import Cells, number
 from apps.imports.rows import MAX_ROW_BYTES, BadRow, BrokenOff, storable
 
 MAX_READ_AGAIN = 256 * 1024 * 1024
 """Characters that may be read a second time for quotes that were never closed, before the rest is given up."""
 OUR_COLUMNS = {"external_id", "prompt_hash", "messages", "responses", "consensus", "annotations"}
 """Columns that tell a CSV of our own `annotations` format, whose cells somebody may have opened as a spreadsheet."""
-_TEXT_COLUMNS = {"external_id", "id", "prompt", "reference", "response_1", "response_2", "response1", "response2"}
-_TEXT_COLUMNS |= {"response", "chosen", "rejected", "domain", "language", "split", "subset", "justification", "model"}
+OUR_HEADERS = {
+    "split,prompt,response_1,response_2,preference_strength,preference_statement,preference_elaboration,"
+    "three_most_similar_preferences,all_preferences_unprocessed",
+    "prompt,response,helpfulness,correctness,coherence,complexity,verbosity",
+    "domain,language,context,response1,response2,overall_preference,individual_preference",
+    "prompt,chosen,rejected,margin",
+    "chosen,rejected,margin",
+    "id,subset,prompt,chosen,rejected,chosen_model,rejected_model",
+}
+"""First lines of our other exports with text of their own, as these write them; others may have the same columns."""
+_ANSWERS = {"response", "response_1", "response_2", "response1", "response2", "chosen", "rejected"}
+"""Columns that our exports never leave without a value: nothing between quotes is an answer of no characters."""
 
 
 def read_csv(stream: IO[bytes]) -> Iterator[tuple[int, object]]:
-    """Yield the rows of a CSV file as objects; cells stay text, and columns that hold JSON are parsed.
+    """Yield the rows of a CSV file as `Cells`: what each of them means depends on what its column is for.
 
     A row with a stray quote is refused, and the line after the one where it begins is read as a row again: a quote that
     is never closed takes no other row with it.
     """
     csv.field_size_limit(MAX_ROW_BYTES)
     lines = _Lines(stream)
-    names, delimiter = _header(lines)
+    header, names, delimiter = _header(lines)
     records = csv.reader(lines, delimiter=delimiter, strict=True)
-    read = _cell_of_ours if set(names) >= OUR_COLUMNS else _cell
+    is_ours, may_be_ours = set(names) >= OUR_COLUMNS, header in OUR_HEADERS
     while True:
         lines.begin_row()
         try:
@@ -51,7 +59,8 @@ def read_csv(stream: IO[bytes]) -> Iterator[tuple[int, object]]:
             wrong = f"The row has {len(cells)} cells; the header names {len(names)} columns."
             yield lines.number, BadRow("", wrong)
         elif cells:
-            yield lines.number, storable({name: read(name, cell) for name, cell in zip(names, cells, strict=True)})
+            ours = is_ours or (may_be_ours and _is_in_quotes(cells, lines.text))
+            yield lines.number, storable(_cells(names, cells, ours=ours))
 
 
 class _Lines:
@@ -82,6 +91,11 @@ class _Lines:
         if self._size > MAX_ROW_BYTES and len(self._row) > 1:
             raise BadRow("", f"The row is longer than {MAX_ROW_BYTES // 1024 // 1024} MiB: is a quote never closed?")
         return line
+
+    @property
+    def text(self) -> str:
+        """Return the lines of this row as they stand."""
+        return "".join(self._row)
 
     def begin_row(self) -> None:
         """Forget the lines of the last row."""
@@ -131,8 +145,8 @@ class _Lines:
             return line.decode("utf-8", "replace")
 
 
-def _header(lines: _Lines) -> tuple[list[str], str]:
-    """Return the names of the columns, and what is between cells."""
+def _header(lines: _Lines) -> tuple[str, list[str], str]:
+    """Return the first line, the names of the columns, and what is between cells."""
     first = next(lines, "")
     delimiter = max((",", "\t", ";"), key=first.count)
     lines.go_back(kept=0)
@@ -146,7 +160,7 @@ def _header(lines: _Lines) -> tuple[list[str], str]:
         raise _refused(f"The first line of a CSV file must name its columns. {bad[1].reason}")
     if len(set(names)) != len(names) or not any(names):
         raise _refused("The first line of a CSV file must name its columns, each once.")
-    return names, delimiter
+    return first.rstrip("\r\n"), names, delimiter
 
 
 def _sentence(error: csv.Error) -> str:
@@ -164,29 +178,19 @@ def _refused(sentence: str) -> InvalidInput:
     return InvalidInput(sentence, [FieldError("/file", sentence)])
 
 
-def _cell(name: str, cell: str) -> object:
-    """Return a cell's value: lists and objects are parsed, numbers where the column is no text; empty is None."""
-    if not cell:
-        return None
-    if cell[0] in "[{" and (name not in _TEXT_COLUMNS or cell.startswith('[{"')):
-        try:
-            return orjson.loads(cell)
-        except orjson.JSONDecodeError:
-            return cell
-    if name not in _TEXT_COLUMNS and len(cell) < 8:
-        number = cell.removeprefix("-").removeprefix("+")
-        if number.isascii() and number.removesuffix(".0").isdecimal():
-            return int(cell.removesuffix(".0"))
-    return cell
+def _cells(names: list[str], cells: list[str], *, ours: bool) -> Cells:
+    """Return a row; of one of ours, texts are what they were before they were made safe for spreadsheets."""
+    row = Cells((name, cell or None) for name, cell in zip(names, cells, strict=True))
+    row.ours = ours
+    if ours:
+        row.update((name, without_apostrophe(cell)) for name, cell in row.items() if cell)
+        row.update((name, "") for name in _ANSWERS & row.keys() if row[name] is None)
+    return row
 
 
-def _cell_of_ours(name: str, cell: str) -> object:
-    """Return a cell's value in a CSV of our own `annotations` format: text as it was exported, JSON in the others."""
-    if not cell:
-        return None
-    if name in _TEXT_COLUMNS:
-        return without_apostrophe(cell)
-    try:
-        return json.loads(cell)  # numbers of any length stay exact
-    except (ValueError, RecursionError):
-        return cell
+def _is_in_quotes(cells: list[str], text: str) -> bool:
+    """Say whether all texts of a row are in quotes, as our exports write them and hardly anybody else."""
+    quoted = (
+        '"' + cell.replace('"', '""') + '"' for cell in cells if cell and not isinstance(number(cell), int | float)
+    )
+    return all(cell in text for cell in quoted)

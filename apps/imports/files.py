@@ -14,15 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import ijson
-import numpy as np
-import orjson
 from django.conf import settings
 
 from apps.core.errors import FieldError, InvalidInput
 from apps.imports.csv_rows import read_csv
+from apps.imports.json_arrays import read_array
+from apps.imports.json_text import parsed
 from apps.imports.parquet import read_parquet
-from apps.imports.rows import MAX_ROW_BYTES, BadRow, BrokenOff, storable
+from apps.imports.rows import MAX_ROW_BYTES, BadRow
 
 CONTAINERS = ("jsonl", "json", "csv", "parquet")
 SUFFIXES = {
@@ -36,9 +35,6 @@ SUFFIXES = {
 MAX_RATIO = 200
 SMALL_ENOUGH = 256 * 1024 * 1024
 """A gzip file may expand so far whatever its ratio; above that, no more than MAX_RATIO-fold."""
-MAX_BRACKETS = 40
-"""A line with no more than these is not nested too deeply, whatever they mean."""
-MAX_OPEN_BRACKETS = 5000
 _CHUNK = 1 << 20
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _NOT_OURS = {
@@ -77,11 +73,20 @@ def rows_of(path: Path, *, file_name: str, container: str | None = None) -> Iter
 
 def check_head(head: bytes) -> None:
     """Raise InvalidInput for a file that is nothing we read, by its first bytes."""
-    what = next((what for mark, what in _NOT_OURS.items() if head.startswith(mark)), None)
+    what = next((f"is {what}" for mark, what in _NOT_OURS.items() if head.startswith(mark)), None)
+    if what is None and _is_like_utf_16(head[:64]):
+        what = "looks like UTF-16 text, as every second byte is NUL"
     if what is not None:
         raise refused(
-            f"The file is {what}. Tiebreak reads UTF-8 JSON lines, a JSON array, CSV and Parquet, plain or gzipped."
+            f"The file {what}. Tiebreak reads UTF-8 JSON lines, a JSON array, CSV and Parquet, plain or gzipped."
         )
+
+
+def _is_like_utf_16(head: bytes) -> bool:
+    """Say whether every second byte is NUL, as in what begins with letters and digits and has no byte order mark."""
+    return len(head) >= 4 and any(
+        head[first::2].strip(b"\0") == b"" != head[1 - first :: 2].strip(b"\0") for first in (0, 1)
+    )
 
 
 def check_gzip(raw: IO[bytes]) -> None:
@@ -116,7 +121,7 @@ def read_json(stream: IO[bytes]) -> Iterator[Row]:
         number += first == b"\n"
         first = stream.read(1)
     if first == b"[":
-        yield from _array(_After(first, stream))
+        yield from read_array(stream)
     elif first:
         yield from _lines(first, stream, number)
 
@@ -169,7 +174,7 @@ def _lines(first: bytes, stream: IO[bytes], number: int) -> Iterator[Row]:
                 line = stream.readline(MAX_ROW_BYTES)
             yield number, BadRow("", f"The line is longer than {MAX_ROW_BYTES // 1024 // 1024} MiB.")
         elif not line.isspace():
-            row = _parse(line)
+            row = parsed(line)
             following, count = stream.readline(MAX_ROW_BYTES + 1), 1
             if isinstance(row, BadRow) and _goes_on(line, following):
                 row = BadRow("", "An object goes over several lines: write each on one line, or one array of all.")
@@ -208,75 +213,6 @@ class _CarriageReturns(io.RawIOBase):
         data = self._stream.read(len(buffer)).replace(b"\r", b"\n")
         buffer[: len(data)] = data
         return len(data)
-
-
-def _parse(line: bytes) -> object:
-    try:
-        row = orjson.loads(line)
-        # It refuses what else cannot be stored, so most rows need not be walked through.
-        return storable(row) if b"\\u0000" in line or line.count(b"{") + line.count(b"[") > MAX_BRACKETS else row
-    except orjson.JSONDecodeError as error:
-        try:
-            line.decode()
-        except UnicodeDecodeError:
-            return BadRow("", "The line is not UTF-8.")
-        if line.startswith(codecs.BOM_UTF8):
-            return _parse(line[len(codecs.BOM_UTF8) :])
-        return BadRow("", f"Not valid JSON: {error}.")
-
-
-class _After:
-    """A stream with some bytes put back in front; it counts what is read since `row_done`."""
-
-    def __init__(self, head: bytes, stream: IO[bytes]) -> None:
-        self._head, self._stream = head, stream
-        self._read = self._depth = 0
-        self._too_deep = False
-
-    def read(self, size: int = -1) -> bytes:
-        if size == 0:  # ijson asks whether it gets bytes or text
-            return b""
-        if self._too_deep:
-            raise BadRow("", "A value of the array is nested too deeply")
-        data, self._head = self._head + self._stream.read(size - len(self._head)), b""
-        self._read += len(data)
-        data = self._shallow(data)
-        if self._read > MAX_ROW_BYTES + 2 * _CHUNK:
-            raise BadRow("", f"A value of the array is longer than {MAX_ROW_BYTES // 1024 // 1024} MiB")
-        return data
-
-    def row_done(self) -> None:
-        """Start counting again."""
-        self._read = self._depth = 0
-
-    def _shallow(self, data: bytes) -> bytes:
-        """Return what comes before values nested without end: ijson's memory grows with the square of the depth.
-
-        The rows before it are read, and the next `read` says what is wrong. Brackets in texts count as well, so the
-        limit is far above what a text has of one kind only.
-        """
-        characters = np.frombuffer(data, dtype=np.uint8) | 0x20  # [ and {, ] and } differ in this bit
-        steps = (characters == ord("{")).astype(np.int32) - (characters == ord("}"))
-        depths = np.cumsum(steps)
-        if not len(depths):
-            return data
-        if self._depth + int(depths.max()) > MAX_OPEN_BRACKETS:
-            self._too_deep = True
-            return data[: int(np.argmax(depths > MAX_OPEN_BRACKETS - self._depth))]
-        self._depth += int(depths[-1])
-        return data
-
-
-def _array(stream: _After) -> Iterator[Row]:
-    number = 0
-    try:
-        for row in ijson.items(stream, "item", use_float=True, buf_size=_CHUNK):
-            number += 1
-            stream.row_done()
-            yield number, storable(row)
-    except (ijson.JSONError, BadRow, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        said = " ".join(str(error).split())[:200]
-        yield number + 1, BrokenOff("", f"The JSON array cannot be read on from here: {said}.")
 
 
 def _starts_with(stream: Any, mark: bytes) -> bool:

@@ -3,25 +3,36 @@
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import psycopg
 from django.db import connection
 
 from apps.imports.rows import ImportedPair
+from apps.prompts.models import canonical_json
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A comparison that is stored already; `content` compares with that of an `ImportedPair`."""
+    """A comparison that is stored already; `content` compares with that of an `ImportedPair`.
+
+    `metadata` is a part of it as PostgreSQL spells it.
+    """
 
     id: int
     content: tuple[Any, ...]
+    metadata: str
     responses: tuple[int, int]
 
     def differs(self, pair: ImportedPair) -> bool:
         """Say whether a row of the same id has another content."""
-        return self.content != pair.content
+        if self.content == pair.content:
+            return False
+        mine, theirs = ((*content[:4], *content[5:]) for content in (self.content, pair.content))
+        # PostgreSQL has decimals where Python has floats: 1e23 comes back as a whole number, which is no float's equal.
+        return mine != theirs or _exact(self.metadata) != _exact(canonical_json(pair.metadata))
 
 
 def fetch(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -36,7 +47,7 @@ def known_comparisons(project_id: int, external_ids: list[str]) -> dict[str, Kno
     if not external_ids:
         return {}
     rows = fetch(_KNOWN_COMPARISONS, [project_id, external_ids])
-    return {row[0]: Known(row[1], (*row[2:6], json.loads(row[6]), row[7], row[8:10]), row[10:]) for row in rows}
+    return {row[0]: Known(row[1], (*row[2:6], json.loads(row[6]), row[7], row[8:10]), row[6], row[10:]) for row in rows}
 
 
 def known_prompts(project_id: int, hashes: Collection[str]) -> dict[str, int]:
@@ -54,6 +65,7 @@ def known_responses(wanted: Sequence[tuple[int, str]]) -> dict[tuple[int, str], 
     return {(prompt, text): pk for prompt, text, pk in fetch(_KNOWN_RESPONSES, sides)}
 
 
+_exact = partial(json.loads, parse_int=Decimal, parse_float=Decimal)
 # Arrays, where the ORM would write two thousand parameters: that takes longer than the query.
 _KNOWN_COMPARISONS = """
 SELECT stored.external_id, stored.id, prompt.content_hash, first.content_hash, second.content_hash, stored.reference,

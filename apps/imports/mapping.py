@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from apps.core.json_values import is_whole
+from apps.imports.cells import STRUCTURES, Cells, structure
 from apps.imports.conversations import Row, last_turn, text_of
 from apps.imports.rows import BadRow
 
@@ -43,11 +44,15 @@ def why_no_mapping(mapping: Mapping[str, Any]) -> dict[str, str]:
 
 
 def mapped(row: Row, mapping: Mapping[str, Any]) -> Row:
-    """Return the import row that a mapping makes of a row; raise BadRow that names the column."""
+    """Return the import row that a mapping makes of a row; raise BadRow that names the column.
+
+    Cells of CSV stay text, but for `messages` and what a JSON pointer leads into.
+    """
     taken = {name: _column(row, str(column)) for name, column in mapping.items() if name != "metadata"}
     built: Row = {"responses": [_with_model(taken, "1"), _with_model(taken, "2")]}
     if "messages" in taken:
-        built["messages"] = taken["messages"]
+        messages = taken["messages"]
+        built["messages"] = structure(messages) if isinstance(row, Cells) and messages else messages
     else:
         built["prompt"] = text_of(taken["prompt"], pointer_to(mapping["prompt"]))
     for number in (1, 2):
@@ -67,6 +72,8 @@ def mapped(row: Row, mapping: Mapping[str, Any]) -> Row:
         built["annotations"] = [label]
     columns = mapping.get("metadata") or []
     kept = {name: _column(row, name) for name in ([columns] if isinstance(columns, str) else columns)}
+    if isinstance(row, Cells):  # of our own files, what is an object stays one
+        kept |= {name: structure(row[name]) for name in STRUCTURES.keys() & kept.keys() if row.get(name)}
     built["metadata"] = {name: value for name, value in kept.items() if value is not None}
     return built
 
@@ -94,7 +101,9 @@ def _column(row: Row, column: str) -> Any:
     if column in row or not column.startswith("/"):
         return row.get(column)
     value: Any = row
-    for part in column[1:].split("/"):
+    for place, part in enumerate(column[1:].split("/")):
+        if place == 1 and isinstance(row, Cells) and value:
+            value = structure(value)
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict):
             value = value.get(key)

@@ -108,7 +108,9 @@ def plain(value: Any, pointer: str) -> Any:
     if isinstance(value, list | tuple):
         return [plain(part, f"{pointer}/{index}") for index, part in enumerate(value)]
     if isinstance(value, decimal.Decimal):
-        return plain(float(value), pointer) if value.is_finite() else None
+        if not value.is_finite():
+            return None
+        return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):

@@ -1,5 +1,6 @@
 """Look at the first rows of a source, and say what they would become."""
 
+import json
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,7 @@ from apps.imports.shapes import pairs_of, shape_of
 
 ROWS = 5
 SHOWN_CHARS = 400
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 def preview_import(*, made: Import, dataset_rows: DatasetRows | None = None) -> dict[str, Any]:
@@ -73,5 +75,5 @@ def _shown(line: int, pair: ImportedPair) -> dict[str, Any]:
 def _sample(value: Any) -> str:
     if value is None:
         return ""
-    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    text = value if isinstance(value, str) else _compact(value)
     return text[:SHOWN_CHARS].replace("\x00", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -6,15 +6,26 @@ What makes import rows of a family of datasets stands in a module of its own: `h
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
 from apps.core.errors import FieldError, InvalidInput
+from apps.imports.cells import (
+    STRUCTURES,
+    Meaning,
+    meant,
+    meant_by_sides,
+    number,
+    rating,
+    structure,
+    turns,
+    with_meaning,
+)
 from apps.imports.chosen_rejected import reward_bench, trl_preference
 from apps.imports.conversations import Row
-from apps.imports.helpsteer import helpsteer2_preference, helpsteer3_preference, rated_pair
+from apps.imports.helpsteer import RATINGS, helpsteer2_preference, helpsteer3_preference, rated_pair
 from apps.imports.mapping import called_by, mapped
 from apps.imports.rows import NATIVE_FIELDS, OUR_FIELDS, BadRow, ImportedPair, parse_row, storable
 
@@ -34,6 +45,8 @@ class Shape:
     called: Mapping[str, str]
     """What the fields of the import row are called in the source: messages name what people have before them."""
     one_of: frozenset[str] = frozenset()
+    cells: Mapping[str, Meaning] = field(default_factory=dict)
+    """What the columns of a CSV file mean that are no text."""
 
     def fits(self, row: Row) -> bool:
         """Say whether the row has what tells this shape."""
@@ -71,6 +84,7 @@ def pairs_of(
     all_rows: Iterable[tuple[int, object]] = chain(waiting, source)
     if ignored is not None and known.name == "native":
         all_rows = _watched(all_rows, ignored)
+    all_rows = with_meaning(all_rows, meant_by_sides if "chosen" in known.columns else meant, known.cells)
     yield from (_two_rows if known.name in TWO_ROWS else _each)(all_rows, known)
 
 
@@ -166,7 +180,7 @@ _SIDES |= {"/messages": "/prompt", "/annotations": "/margin"}
 SHAPES = {
     shape.name: shape
     for shape in (
-        Shape("native", frozenset({"responses"}), _native, {}),
+        Shape("native", frozenset({"responses"}), _native, {}, cells={**STRUCTURES, "gold": number}),
         Shape(
             "helpsteer2-preference",
             frozenset({"prompt", "response_1", "response_2", "preference_strength"}),
@@ -177,6 +191,11 @@ SHAPES = {
                 "/responses/1/text": "/response_2",
                 "/responses/1": "/response_2",
                 "/annotations": "/all_preferences_unprocessed",
+            },
+            cells={
+                "preference_strength": number,
+                "three_most_similar_preferences": structure,
+                "all_preferences_unprocessed": structure,
             },
         ),
         Shape(
@@ -190,12 +209,14 @@ SHAPES = {
                 "/responses/1": "/response2",
                 "/annotations": "/individual_preference",
             },
+            cells={"context": turns, "overall_preference": number, "individual_preference": structure},
         ),
         Shape(
             "helpsteer2-ratings",
             frozenset({"prompt", "response", "helpfulness"}),
             _native,
             {"/messages": "/prompt", "/responses/0/text": "/response", "/responses/1": "/response"},
+            cells=dict.fromkeys(RATINGS, rating),
         ),
         Shape(
             "rewardbench",
@@ -204,7 +225,7 @@ SHAPES = {
             _SIDES,
             one_of=frozenset({"subset", "domain", "chosen_model"}),
         ),
-        Shape("trl-preference", frozenset({"chosen", "rejected"}), trl_preference, _SIDES),
+        Shape("trl-preference", frozenset({"chosen", "rejected"}), trl_preference, _SIDES, cells={"margin": number}),
     )
 }
 TWO_ROWS = {"helpsteer2-ratings"}
@@ -219,9 +240,9 @@ SHAPE_NAMES = (*SHAPES, *ALIASES)
 
 def source_pointer(pointer: str, shape: Shape) -> str:
     """Return what a field of the import row is called in its source."""
-    for field, column in shape.called.items():
-        if pointer == field or pointer.startswith(f"{field}/"):
-            return column if field.startswith("/responses") else column + pointer.removeprefix(field)
+    for target, column in shape.called.items():
+        if pointer == target or pointer.startswith(f"{target}/"):
+            return column if target.startswith("/responses") else column + pointer.removeprefix(target)
     return pointer
 
 

@@ -16,6 +16,7 @@ from apps.core.errors import FieldError, InvalidInput
 from apps.core.json_values import why_unstorable
 from apps.exports.models import Snapshot
 from apps.exports.services import read_rows
+from apps.imports.cells import meant_by_sides, turns, with_meaning
 from apps.imports.files import check_head, rows_of
 from apps.imports.models import Upload
 from apps.imports.sources import local_copy
@@ -36,6 +37,8 @@ TRAIN, VALIDATION = "train", "validation"
 MAX_FILE_BYTES = 1 << 30
 MAX_CONTROLS = 5000
 _CHUNK = 1 << 20
+_CELLS = {"question": turns, "input": turns}
+"""What columns of a benchmark in CSV may hold besides texts, as `chosen`, `rejected` and `prompt` may."""
 
 Rows = Iterator[tuple[int, object]]
 DatasetRows = Callable[[dict[str, Any]], Rows]
@@ -104,7 +107,7 @@ def benchmark_rows(source: dict[str, Any], dataset_rows: DatasetRows) -> Iterato
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
         with rows_of(path, file_name=source["name"]) as rows:
-            yield rows, digest.hexdigest()
+            yield with_meaning(rows, meant_by_sides, _CELLS), digest.hexdigest()
 
 
 def held_out_rows(snapshot: Snapshot) -> Iterable[dict[str, Any]]:

@@ -28,7 +28,7 @@ METADATA = [
     {},
     {"domain": "math", "language": "german"},
     {"subset": "chat", "images": ["https://example.org/a.png", 3], "reference_logps": [-1.5, -2]},
-    {"big": 2**70, "nested": {"a": [None, True, 0.1]}},
+    {"big": float(2**70), "nested": {"a": [None, True, 0.1]}},
 ]
 GOLDEN = {
     "annotations": "1ee0d953eabb1d03",

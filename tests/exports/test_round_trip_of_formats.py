@@ -189,6 +189,57 @@ def test_other_encodings_of_annotations_say_the_same_as_json_lines(project, enco
     assert len(from_lines) == len(ROWS) + len(AWKWARD)
 
 
+HOSTILE_SIDES = [
+    ("'+5", "+5"),
+    ("''=1", "'=1"),
+    ("@x", "'@x"),
+    ("-1", "'"),
+    ("\t=x", "\r=x"),
+    ("\n'", "'\n"),
+    ("42", "'42"),
+    ("[1, 2]", '[{"a": 1}]'),
+    ('[{"role": "user", "content": "a"}]', "007"),
+    ('","', ""),
+    ('a "b"', '"'),
+]
+HOSTILE = [
+    row(messages=[{"role": "user", "content": text}], responses=[text, other], annotations=labels(1, 2, 2))
+    for text, other in HOSTILE_SIDES
+]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "helpsteer2-preference",
+        "helpsteer2-ratings",
+        "helpsteer2-disagreements",
+        "helpsteer3-preference",
+        "trl-preference",
+        "trl-preference-conversational",
+        "trl-preference-implicit-conversational",
+        "rewardbench",
+    ],
+)
+def test_csv_of_every_format_brings_the_same_as_its_json_lines(project, name):
+    """Texts that a spreadsheet would run, or a reader of CSV take for a number or a list, stay what they are."""
+    load(project, *ROWS, *[{**each, "external_id": f"'=h-{n}"} for n, each in enumerate(HOSTILE)])
+    snapshot = written(project, {**ALL, "formats": [name], "encodings": ["jsonl", "csv"]})
+    found = []
+    for encoding in ("jsonl", "csv"):
+        again = ProjectFactory()
+        stored = find_file(snapshot=snapshot, export_format=name, file=f"train.{encoding}")
+        report = load_file(again, Path(artifact_storage().path(stored.name)))
+        brought = [
+            (each.external_id, each.prompt.messages, each.response_1.text, each.response_2.text, each.metadata)
+            for each in again.comparisons.order_by("external_id").select_related("prompt", "response_1", "response_2")
+        ]
+        found.append((report.errors, brought, Annotation.objects.filter(project=again).count()))
+    assert found[1] == found[0]
+    assert found[0][0] == []
+    assert found[0][2] >= len(found[0][1]) >= len(HOSTILE)
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

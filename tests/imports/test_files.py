@@ -4,6 +4,8 @@ import datetime
 import decimal
 import gzip
 import json
+import random
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +13,7 @@ import pytest
 
 from apps.core.errors import InvalidInput
 from apps.core.spreadsheets import formula_safe
-from apps.imports import csv_rows, files, parquet
+from apps.imports import csv_rows, files, json_arrays, parquet
 from apps.imports.files import rows_of
 from apps.imports.rows import BadRow, BrokenOff
 from apps.imports.services import start_import
@@ -94,6 +96,8 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
     [
         ("a.xlsx", b"PK\x03\x04rest", "ZIP archive or an Excel"),
         ("a.jsonl", '{"prompt": "é"}'.encode("utf-16"), "UTF-16"),
+        ("a.jsonl", '{"prompt": "é"}'.encode("utf-16-le"), "looks like UTF-16"),
+        ("a.csv", "prompt,chosen,rejected\na,b,c\n".encode("utf-16-be"), "looks like UTF-16"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfdrest", "Zstandard"),
         ("a.jsonl.gz", gzipped(gzipped(lines(ROWS))), "compressed twice"),
         ("a.jsonl.gz", gzipped(lines(ROWS * 99))[:-20], "breaks off"),
@@ -150,44 +154,102 @@ def test_a_line_of_a_hundred_megabytes_is_skipped(tmp_path):
 
 
 @pytest.mark.parametrize("opening", [b'["', b"[" * 9, b'[{"a": "'])
-def test_an_array_with_an_endless_value_is_read_no_further(tmp_path, opening):
+def test_an_array_with_an_endless_value_is_one_sentence(tmp_path, opening):
     path = tmp_path / "endless.json"
     with path.open("wb") as file:
         file.write(opening)
         for _ in range(20):
             file.write(b"[" * (1 << 20) if opening.endswith(b"[") else b"x" * (1 << 20))
-    (reason,) = reasons(path)
-    assert reason.startswith("The JSON array cannot be read on from here:")
+    assert reasons(path) == ["The JSON array cannot be read on from here: it has no end."]
+
+
+def test_a_value_of_a_hundred_megabytes_in_an_array_is_skipped_in_little_memory(tmp_path):
+    path = tmp_path / "long.json"
+    with path.open("wb") as file:
+        file.write(b'[{"a": 1}, {"a": "')
+        for _ in range(100):
+            file.write(b"],{" * (1 << 18) + b"x" * (1 << 18))
+        file.write(b'"}, {"a": 3}]')
+    tracemalloc.start()
+    found = read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [value if isinstance(value, dict) else value.reason for _, value in found] == [
+        {"a": 1},
+        "The value is longer than 16 MiB.",
+        {"a": 3},
+    ]
+    assert peak < 32 << 20
+
+
+BROKEN = "The JSON array cannot be read on from here:"
 
 
 @pytest.mark.parametrize(
     ("content", "count", "words"),
     [
-        (b'[{"a": 1}, {"a": 2}', 2, "cannot be read on"),
-        (b'[{"a": 1}, {"a": NaN}, {"a": 2}]', 1, "cannot be read on"),
-        (b'[{"a": "\xff"}]', 0, "cannot be read on"),
-        (b'[{"a": 1}, {"a": "\\u0000"}, {"a": 3}]', 2, "NUL character"),
-        (b"[" + b'{"a": ' * 50 + b"1" + b"}" * 50 + b"]", 0, "more than 40 levels"),
+        (b'[{"a": 1}, {"a": 2}', 2, "it has no end"),
+        (b'[{"a": 1}, {"a": 2', 1, "it has no end"),
+        (b"[", 0, "it has no end"),
+        (b'[{"a": 1}, , {"a": 2}]', 1, "a value is missing before a comma"),
+        (b'[, {"a": 2}]', 0, "a value is missing before a comma"),
+        (b'[{"a": 1}, ]', 1, "a value is missing after a comma"),
+        (b'[{"a": 1} {"a": 2}, {"a": 3}]', 1, "no comma stands before this value"),
+        (b'[{"a": 1}, {"a": 2} {"a": 3}]', 2, "no comma stands before this value"),
+        (b'[{"a": 1}} , {"a": 2}]', 1, "a brace is closed that was not opened"),
+        (b'[{"a": 1}]\n[{"a": 2}]', 1, "something follows the end of the array"),
     ],
 )
 def test_a_broken_array_gives_the_rows_before_and_a_sentence(tmp_path, content, count, words):
-    found = read(written(tmp_path, "a.json", content))
-    assert sum(isinstance(value, dict) for _, value in found) == count
-    assert any(isinstance(value, BadRow) and words in value.reason for _, value in found)
+    *rows, (number, last) = read(written(tmp_path, "a.json", content))
+    assert rows == [(place + 1, {"a": place + 1}) for place in range(count)]
+    assert (number, type(last), last.reason) == (count + 1, BrokenOff, f"{BROKEN} {words}.")
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        (b'{"a": "\\u0000"}', "NUL character"),
-        (b'{"a": "\x00"}', "Not valid JSON"),
-        (b'{"a": "\\ud800"}', "Not valid JSON"),
-        (b'{"a": "caf\xe9"}', "not UTF-8"),
-        (b'{"a": Infinity}', "Not valid JSON"),
-        (b'{"a":' * 50 + b"1" + b"}" * 50, "more than 40 levels"),
-        (b'{"a":' * 99_999 + b"1" + b"}" * 99_999, "Not valid JSON"),
-    ],
-)
+BAD_VALUES = [
+    (b'{"a": "\\u0000"}', "NUL character"),
+    (b'{"a": "\x00"}', "Not valid JSON"),
+    (b'{"a": "\\ud800"}', "Not valid JSON"),
+    (b'{"a": "caf\xe9"}', "not UTF-8"),
+    (b'{"a": Infinity}', "Not valid JSON"),
+    (b'{"a": 1e999}', "Not valid JSON"),
+    (b'{"a": [}', "Not valid JSON"),
+    (b'{"a":' * 50 + b"1" + b"}" * 50, "more than 40 levels"),
+    (b'{"a":' * 99_999 + b"1" + b"}" * 99_999, "Not valid JSON"),
+]
+
+
+@pytest.mark.parametrize(("value", "words"), [each for each in BAD_VALUES if b"[}" not in each[0]])
+def test_a_bad_value_of_an_array_costs_its_row_and_reads_as_in_a_line(tmp_path, value, words):
+    found = read(written(tmp_path, "a.json", b'[{"a": 1}, ' + value + b',\n{"a": 3} ]\n'))
+    (_, in_a_line), *_ = read(written(tmp_path, "a.jsonl", value + b"\n"))
+    assert words in found[1][1].reason
+    assert [found[0], found[2]] == [(1, {"a": 1}), (3, {"a": 3})]
+    assert (type(found[1][1]), found[1][1].reason) == (BadRow, in_a_line.reason)
+
+
+@pytest.mark.parametrize("content", [b"[]", b" [ \n ] \n", b"[\t]"])
+def test_an_empty_array_has_no_rows(tmp_path, content):
+    assert read(written(tmp_path, "a.json", content)) == []
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 64, 1 << 18])
+def test_where_an_array_is_cut_into_blocks_changes_nothing(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(json_arrays, "BLOCK", block)
+    dice = random.Random(7)
+    pieces = ["\\", '"', "[", "]", "{", "}", ",", " ", "\n", "é", "\U0001f30a", "a", '\\"', "\\u0041"]
+
+    def text():
+        return "".join(dice.choices(pieces, k=dice.randrange(12)))
+
+    values = [text(), "", 0, -1.5e3, None, True, [], {}, [[{}], [1, {"a": [text()]}]]]
+    values += [{text(): [text(), {text(): text()}]} for _ in range(150)]
+    for separators in ((",", ":"), (" ,\n", " : ")):
+        content = json.dumps(values, separators=separators, ensure_ascii=False).encode()
+        assert read(written(tmp_path, "a.json", content)) == list(enumerate(values, 1))
+
+
+@pytest.mark.parametrize(("line", "words"), BAD_VALUES)
 def test_a_bad_line_is_one_sentence_and_the_next_is_read(tmp_path, line, words):
     found = read(written(tmp_path, "a.jsonl", line + b"\n" + lines(ROWS)))
     assert words in found[0][1].reason
@@ -253,8 +315,7 @@ def test_rows_before_an_endless_value_come_out(tmp_path):
     content = b"[" + b'{"a": 1}, ' * 5 + b'{"a": ' + b"[" * 9000
     found = read(written(tmp_path, "a.json", content))
     assert [number for number, value in found if isinstance(value, dict)] == [1, 2, 3, 4, 5]
-    assert found[-1][0] == 6
-    assert "nested too deeply" in found[-1][1].reason
+    assert (found[-1][0], found[-1][1].reason) == (6, f"{BROKEN} it has no end.")
 
 
 def test_an_object_over_several_lines_is_said_once(tmp_path):
@@ -317,6 +378,8 @@ def test_parquet_with_wild_types_becomes_json(project, tmp_path):
 def test_parquet_values_without_a_form_in_json_name_their_row():
     values = [1.5, 2.0, float("nan"), decimal.Decimal("NaN"), datetime.timedelta(seconds=3), [("k", 1)], b"x"]
     assert [parquet.plain(value, "") for value in values] == [1.5, 2, None, None, 3.0, [["k", 1]], "x"]
+    decimals = [decimal.Decimal(f"{10**30 + 1}.00"), decimal.Decimal("2.50")]
+    assert [parquet.plain(value, "") for value in decimals] == [10**30 + 1, 2.5]
     with pytest.raises(BadRow, match="no form in JSON"):
         parquet.plain(object(), "/x")
 

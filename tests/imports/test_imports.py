@@ -2,10 +2,13 @@
 
 import io
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from apps.imports.models import Import
+from apps.imports.previews import preview_of
 from apps.imports.services import BATCH, import_stream, run_import, start_import_of_items
 from apps.labeling.leasing import lease_next
 from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
@@ -34,6 +37,35 @@ def test_the_same_file_twice_changes_nothing(project):
     report = load(project, row())
     assert (report.created, report.unchanged) == (0, 1)
     assert (Comparison.objects.count(), Prompt.objects.count(), Response.objects.count()) == (1, 1, 2)
+
+
+NUMBERS = [1e23, 1.5e300, 5e-324, -1e22, 0.1, -0.0, 123456789012345678901234567890, -(2**63) - 1, 2**64, 10**300]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_labeled_row_with_any_number_is_stored_as_it_came_and_is_the_same_again(project, number):
+    labeled = row(metadata={"n": number, "deep": [{"n": number}]}, annotations=[{"annotator": "a", "preference": 1}])
+    assert load(project, labeled).created == 1
+    stored = Comparison.objects.get().metadata
+    assert stored == {"n": stored["n"], "deep": [{"n": stored["n"]}]}
+    assert Decimal(repr(stored["n"])) == Decimal(repr(number))
+    report = load(project, labeled)
+    assert (report.unchanged, report.errors) == (1, [])
+    array = io.BytesIO(json.dumps([labeled]).encode())
+    assert import_stream(project=project, stream=array).unchanged == 1
+
+
+@pytest.mark.parametrize(("number", "other"), [(10**23, 10**23 + 1), (1e23, 1.0000000000000001e23), (2**64, 2**64 + 1)])
+def test_another_large_number_is_another_row(project, number, other):
+    load(project, row(metadata={"n": number}))
+    assert load(project, row(metadata={"n": other})).updated == 1
+    assert load(project, row(metadata={"n": other})).unchanged == 1
+
+
+def test_a_preview_shows_long_numbers_whole(project):
+    made = Import(project=project, file_name="a.jsonl")
+    shown = preview_of([(1, row(metadata={"n": 10**30}))], made)
+    assert shown["rows"][0]["metadata"] == '{"n":1000000000000000000000000000000}'
 
 
 def test_a_row_without_an_id_goes_by_its_content(project):
