@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -65,6 +66,14 @@ class ImportedAnnotation:
     submitted_at: datetime | None = None
     guideline_version: int | None = None
     """Number of the guideline version where the label was given: it says nothing about the versions here."""
+
+    @cached_property
+    def answer_hash(self) -> str:
+        """Return the hash under which the label is stored."""
+        chosen: list[object] = [self.preference, self.ratings, self.justification]
+        if any(self.problems) or self.confidence is not None:
+            chosen += [self.problems, self.confidence]
+        return json_hash(chosen)
 
 
 @dataclass(slots=True)
