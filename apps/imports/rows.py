@@ -174,11 +174,11 @@ def parse_row(row: object) -> list[ImportedPair]:
 
 
 def _messages(row: dict[str, Any]) -> list[dict[str, str]]:
-    if "prompt" in row and "messages" not in row:
+    messages = row.get("messages")
+    if messages is None and "prompt" in row:
         if not isinstance(row["prompt"], str) or not row["prompt"].strip():
             raise BadRow("/prompt", "Expected text.")
         return [{"role": "user", "content": row["prompt"]}]
-    messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRow("/messages", "Expected a list of messages, or a `prompt`.")
     for index, message in enumerate(messages):

@@ -226,6 +226,16 @@ def test_a_response_that_says_nothing_is_kept_and_counted(project):
     assert "empty_responses" not in load(project, row(external_id="q-3")).to_dict()
 
 
+def test_a_row_with_a_prompt_may_have_no_messages_and_the_other_way_round(project):
+    both = {"external_id": "q-1", "prompt": "Why?", "messages": None, "responses": ["a", "b"]}
+    other = {"external_id": "q-2", "prompt": None, "messages": row()["messages"], "responses": ["a", "b"]}
+    neither = {"external_id": "q-3", "prompt": None, "messages": None, "responses": ["a", "b"]}
+    report = load(project, both, other, neither)
+    assert (report.created, [error["field"] for error in report.errors]) == (2, ["/prompt"])
+    asked = Comparison.objects.order_by("external_id").values_list("prompt__messages", flat=True)
+    assert [messages[-1]["content"] for messages in asked] == ["Why?", "Name two primes."]
+
+
 def test_a_known_answer_may_be_a_tie_as_in_published_data(project):
     assert load(project, row(gold=0)).created == 1
     report = load(project, row(gold=4, external_id="q-2"))

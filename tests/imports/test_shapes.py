@@ -126,6 +126,82 @@ def test_a_rating_row_without_a_partner_is_named_and_the_next_pair_goes_in(proje
             ["Hi", "Hello", "Sky?"],
             ("Blue.", "Green."),
         ),
+        (
+            {
+                "chosen": "Human: Say Human: twice.\n\nAssistant: Blue.",
+                "rejected": "Human: Say Human: twice.\n\nAssistant: Red.",
+            },
+            ["Say Human: twice."],
+            ("Blue.", "Red."),
+        ),
+        (
+            {"chosen": "Sky?\n\nThe answer is blue.", "rejected": "Sky?\n\nThe answer is green."},
+            ["Sky?"],
+            ("The answer is blue.", "The answer is green."),
+        ),
+        (
+            {
+                "chosen": "### Instruction:\nSky?\n\n### Response:\nIt is easy.\n\nIt is blue.",
+                "rejected": "### Instruction:\nSky?\n\n### Response:\nIt is easy.\n\nIt is green.",
+            },
+            ["### Instruction:\nSky?\n\n### Response:"],
+            ("It is easy.\n\nIt is blue.", "It is easy.\n\nIt is green."),
+        ),
+        (
+            {
+                "chosen": "<|im_start|>user\nSky?<|im_end|>\n<|im_start|>assistant\nIt is blue.",
+                "rejected": "<|im_start|>user\nSky?<|im_end|>\n<|im_start|>assistant\nIt is green.",
+            },
+            ["<|im_start|>user\nSky?<|im_end|>\n<|im_start|>assistant"],
+            ("It is blue.", "It is green."),
+        ),
+        (
+            {
+                "chosen": "User: Sky?\n\nIt is blue.",
+                "rejected": "User: Sky?\n\nIt is green.",
+                "source": "web",
+                "score": "2.5",
+            },
+            ["User: Sky?"],
+            ("It is blue.", "It is green."),
+        ),
+        (
+            {
+                "prompt": "Sky?",
+                "chosen": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Blue."}],
+                "rejected": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Green."}],
+                "messages": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Blue."}],
+                "score_chosen": 8.0,
+            },
+            ["Sky?"],
+            ("Blue.", "Green."),
+        ),
+        (
+            {
+                "prompt": "Sky?",
+                "chosen": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": "Sky?"},
+                    {"role": "assistant", "content": "Blue."},
+                ],
+                "rejected": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": "Sky?"},
+                    {"role": "assistant", "content": "Green."},
+                ],
+            },
+            ["Be brief.", "Sky?"],
+            ("Blue.", "Green."),
+        ),
+        (
+            {
+                "prompt": [{"role": "user", "content": "Sky?"}],
+                "chosen": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Blue."}],
+                "rejected": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Green."}],
+            },
+            ["Sky?"],
+            ("Blue.", "Green."),
+        ),
     ],
 )
 def test_trl_rows_of_every_kind(project, source, messages, texts):
@@ -134,6 +210,45 @@ def test_trl_rows_of_every_kind(project, source, messages, texts):
     assert [message["content"] for message in Comparison.objects.get().prompt.messages] == messages
     assert sides() == texts
     assert labels() == [("dataset", -1)]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"system": "", "question": "What is six times seven?"},
+        {"instruction": "Multiply.", "input": None},
+        {"context": [{"role": "user", "content": "Six times seven?"}]},
+    ],
+)
+def test_no_prompt_is_made_of_what_two_answers_begin_with_where_another_column_may_be_it(project, others):
+    row = {"chosen": "The answer is 42.", "rejected": "The answer is 43.", **others}
+    report = load(project, row)
+    name = next(name for name, value in others.items() if value)
+    said = f"There is no `prompt`, but text in `{name}`: give a mapping that says what is what."
+    assert report.errors == [{"line": 1, "field": "/chosen", "reason": said}]
+    mapping = {"prompt": "question", "response_1": "chosen", "response_2": "rejected"}
+    if name == "question":
+        assert load(project, row, options=Options(mapping=mapping)).created == 1
+        assert sides() == ("The answer is 42.", "The answer is 43.")
+
+
+def test_answers_to_different_prompts_are_refused(project):
+    prompt = [{"role": "user", "content": "Sky?"}]
+    other = [{"role": "user", "content": "Sea?"}]
+    halves = [
+        {"chosen": f"\n\nHuman: Why {one}", "rejected": f"\n\nHuman: Why {two}"}
+        for one, two in (("a?\n\nAssistant: x", "b?\n\nAssistant: y"), ("a?", "b?"))
+    ]
+    answer = [{"role": "assistant", "content": "Blue."}]
+    differing = {"prompt": "Sea?", "chosen": prompt + answer, "rejected": [*prompt, {**answer[0], "content": "Red."}]}
+    report = load(
+        project,
+        differing,
+        {"chosen": prompt + answer, "rejected": other + answer},
+        {"chosen": "a", "rejected": "b"},
+        *halves,
+    )
+    assert [error["field"] for error in report.errors] == ["/chosen"] * 5
 
 
 def test_a_margin_says_how_much_better_the_chosen_one_is(project):
