@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from apps.imports.conversations import Row, are_messages, conversation, kept, last_turn, text_of, turns_of
+from apps.imports.conversations import Row, are_messages, conversation, kept, last_turn, name_of, text_of, turns_of
 from apps.imports.rows import BadRow
 
 MAX_COMPLETIONS = 64
@@ -153,7 +153,7 @@ def reward_bench(row: Row) -> list[Row]:
     if not 2 <= len(sides["chosen"]) + len(sides["rejected"]) <= MAX_COMPLETIONS or not all(sides.values()):
         raise BadRow("/chosen", f"Expected 2 to {MAX_COMPLETIONS} responses, some chosen and some rejected.")
     metadata = kept(row, "subset", "domain", "split")
-    stem = "-".join(str(row[name]) for name in ("subset", "id") if row.get(name) is not None)
+    stem = "-".join(name_of(row[name]) for name in ("subset", "id") if row.get(name) is not None)
     several = len(sides["chosen"]) + len(sides["rejected"]) > 2
     return [
         {

@@ -103,6 +103,16 @@ def test_rows_that_name_one_verdict_come_back_where_one_label_is_enough(project,
     assert by_content(second) == by_content(first)
 
 
+def test_feedback_on_each_response_comes_back_with_its_vote(project):
+    said = [("Fine.", "Too long."), ("", None), (None, "Wrong.")]
+    votes = [{"score": 2, "reasoning": "So.", "feedback1": one, "feedback2": two} for one, two in said]
+    context = [{"role": "user", "content": "Why?"}]
+    given = {"domain": "stem", "language": "english", "context": context, "response1": "a", "response2": "b"}
+    given |= {"overall_preference": 2, "individual_preference": votes}
+    assert load(project, given).errors == []
+    assert rows_of(written(project), "helpsteer3-preference") == [given]
+
+
 @pytest.mark.parametrize("name", ["trl-preference", "trl-preference-implicit", "rewardbench"])
 def test_conversations_as_one_text_stay_one_text_and_may_change_their_split(project, name):
     """Splits go by the prompt, and a prompt of several turns comes back as one of a single turn."""

@@ -236,6 +236,20 @@ def test_a_row_with_a_prompt_may_have_no_messages_and_the_other_way_round(projec
     assert [messages[-1]["content"] for messages in asked] == ["Why?", "Name two primes."]
 
 
+def test_whole_numbers_may_be_written_with_a_point(project):
+    sides = [{"helpfulness": 4.0}, {"helpfulness": 2.0}]
+    label = {"annotator": "a1", "preference": -1.0, "ratings": sides, "active_seconds": 12.0, "confidence": 2.0}
+    written = row(pairs=[[1.0, 0]], annotations=[label], gold=-2.0)
+    assert load(project, written).errors == []
+    made, stored = Comparison.objects.get(), Annotation.objects.get()
+    assert (made.gold, stored.preference, stored.active_seconds, stored.confidence) == (-2, -1, 12, 2)
+    assert json.dumps(stored.ratings_1) == '{"helpfulness": 4}'
+    label = {"annotator": "a1", "preference": -1, "ratings": [{"helpfulness": 4}, {"helpfulness": 2}], "confidence": 2}
+    assert load(project, row(pairs=[[1, 0]], annotations=[label], gold=-2)).unchanged == 1
+    halves = [row(external_id="q-2", gold=0.5), row(external_id="q-3", annotations=[{**label, "preference": 1.5}])]
+    assert [error["field"] for error in load(project, *halves).errors] == ["/gold", "/annotations/0/preference"]
+
+
 def test_a_known_answer_may_be_a_tie_as_in_published_data(project):
     assert load(project, row(gold=0)).created == 1
     report = load(project, row(gold=4, external_id="q-2"))

@@ -89,6 +89,26 @@ def test_lists_of_ratings_are_one_label_for_each_annotator(project):
     assert labels() == [("position 1", 0), ("position 2", 2)]
 
 
+def test_what_votes_say_of_each_response_is_kept(project):
+    said = [("Fine.", "Too long."), ("", None), (None, "Wrong.")]
+    votes = [{"score": -1, "reasoning": "", "feedback1": one, "feedback2": two} for one, two in said]
+    wrong = {**HELPSTEER3, "individual_preference": [votes[0], {**votes[1], "feedback2": 5}]}
+    report = load(project, {**HELPSTEER3, "individual_preference": votes}, wrong)
+    assert [error["field"] for error in report.errors] == ["/individual_preference/1/feedback2"]
+    metadata = Comparison.objects.get().metadata
+    assert metadata["feedback1"] == ["Fine.", "", None]
+    assert metadata["feedback2"] == ["Too long.", None, "Wrong."]
+
+
+def test_a_rating_without_a_partner_is_kept_and_is_no_label(project):
+    """A few responses of HelpSteer2's disagreements have one rating less, where an annotator could not rate it."""
+    names = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+    first, second = (dict.fromkeys(names, values) for values in ([4, 3, 0], [4, 3]))
+    assert load(project, rating("moon", **first), rating("sun", **second)).created == 1
+    assert labels() == [("position 1", 0), ("position 2", 0)]
+    assert Comparison.objects.get().metadata["unpaired_ratings"] == [[dict.fromkeys(names, 0)], []]
+
+
 def test_a_rating_row_without_a_partner_is_named_and_the_next_pair_goes_in(project):
     alone = {**rating("alone"), "prompt": "Another?"}
     report = load(project, rating("moon"), rating("sun"), alone, rating("north"), rating("south"), alone)
@@ -307,6 +327,42 @@ def test_a_mapping_names_columns_and_pointers(project):
         ("Blue.", "Green."),
         [("dataset", 1)],
     )
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("tie (bothbad)", "neither"),
+        ("Tie (both bad)", "neither"),
+        ("both_bad", "neither"),
+        ("tie", 0),
+        ("model_a", -1),
+        ("+2.0", 2),
+        (2.0, 2),
+    ],
+)
+def test_a_mapped_preference_may_be_said_in_many_ways(project, word, meant):
+    source = {"p": "Sky?", "a": "Blue.", "b": "Green.", "winner": word, "judge": 0}
+    mapping = {"prompt": "p", "response_1": "a", "response_2": "b", "preference": "winner", "annotator": "judge"}
+    assert load(project, source, options=Options(mapping=mapping)).errors == []
+    assert labels() == [("0", meant)]
+
+
+def test_numbers_of_people_and_rows_are_the_same_name_with_and_without_a_point(project):
+    source = {"id": 7.0, "p": "Sky?", "a": "Blue.", "b": "Green.", "winner": "A", "judge": 3.0}
+    mapping = {"prompt": "p", "response_1": "a", "response_2": "b", "preference": "winner", "annotator": "judge"}
+    options = Options(mapping={**mapping, "external_id": "id"})
+    assert load(project, source, {**source, "id": 7, "judge": 3}, options=options).unchanged == 1
+    assert (Comparison.objects.get().external_id, labels()) == ("7", [("3", -1)])
+
+
+def test_whole_numbers_may_be_written_with_a_point(project):
+    votes = [{"strength": -100.0, "justification": ""}]
+    assert load(project, {**HELPSTEER2, "preference_strength": 1.0, "all_preferences_unprocessed": votes}).errors == []
+    assert load(project, rating("moon", helpfulness=4.0), rating("sun", helpfulness=[2.0])).errors == []
+    assert labels() == [("position 1", "neither"), ("position 1", -2)]
+    report = load(project, rating("moon", helpfulness=3.5), rating("mars"))
+    assert report.errors[0]["field"] == "/helpfulness"
 
 
 @pytest.mark.parametrize(
