@@ -11,6 +11,26 @@ from apps.imports.rows import BadRow, whole
 
 NEITHER_CODE = -100
 RATINGS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+HELPSTEER2_COLUMNS = (
+    "prompt",
+    "response_1",
+    "response_2",
+    "preference_strength",
+    "preference_statement",
+    "preference_elaboration",
+    "three_most_similar_preferences",
+    "all_preferences_unprocessed",
+)
+"""Statements, elaborations and the most similar votes say again what is in the votes."""
+HELPSTEER3_COLUMNS = (
+    "domain",
+    "language",
+    "context",
+    "response1",
+    "response2",
+    "overall_preference",
+    "individual_preference",
+)
 
 
 def helpsteer2_preference(row: Row) -> list[Row]:

@@ -73,6 +73,13 @@ def mapped(row: Row, mapping: Mapping[str, Any]) -> Row:
     return built
 
 
+def columns_of(mapping: Mapping[str, Any]) -> frozenset[str]:
+    """Return the columns that a mapping takes something from."""
+    named = [column for each in mapping.values() for column in (each if isinstance(each, list) else [each])]
+    parents = [_keys(column)[0] for column in named if column.startswith("/")]
+    return frozenset([*named, *parents])
+
+
 def called_by(mapping: Mapping[str, Any]) -> dict[str, str]:
     """Return what the fields of the import row are called in the file: messages name its columns."""
     fields = {"/messages": "messages" if "messages" in mapping else "prompt"}
@@ -96,8 +103,7 @@ def _column(row: Row, column: str) -> Any:
     if column in row or not column.startswith("/"):
         return row.get(column)
     value: Any = row
-    for part in column[1:].split("/"):
-        key = part.replace("~1", "/").replace("~0", "~")
+    for key in _keys(column):
         if isinstance(value, dict):
             value = value.get(key)
         elif isinstance(value, list) and key.isascii() and key.isdecimal() and len(key) < 6 and int(key) < len(value):
@@ -105,6 +111,10 @@ def _column(row: Row, column: str) -> Any:
         else:
             return None
     return value
+
+
+def _keys(pointer: str) -> list[str]:
+    return [part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/")]
 
 
 def _preference(value: Any, pointer: str) -> int | str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from apps.core.json_values import is_whole, why_unstorable
+from apps.core.json_values import why_unstorable
 from apps.labeling.answers import MAX_ACTIVE_SECONDS
 from apps.projects.protocol import RATING_MAX, RATING_MIN
 from apps.prompts.models import json_hash
@@ -33,6 +33,11 @@ NATIVE_FIELDS = (
 )
 OUR_FIELDS = frozenset(NATIVE_FIELDS) | {"split", "prompt_hash", "consensus"}
 """What a row may have without a word: the fields of an import row, and what our own `annotations` files say besides."""
+MESSAGE_FIELDS = frozenset({"role", "content"})
+RESPONSE_FIELDS = frozenset({"text", "model"})
+LABEL_FIELDS = frozenset({"annotator", "preference", "justification", "ratings", "active_seconds", "problems"})
+LABEL_FIELDS |= {"confidence", "shown_order", "paste_share", "submitted_at", "guideline_version"}
+OUR_LABEL_FIELDS = LABEL_FIELDS | {"kept", "revision", "imported", "propensity"}
 
 
 class BadRow(Exception):
@@ -122,9 +127,9 @@ def spelled_messages(messages: list[dict[str, str]]) -> bytes:
 
 def whole(value: Any) -> int | None:
     """Return a whole number, which JSON may write as 4.0 as well; None for any other value."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return int(value) if is_whole(value) else None
+    if type(value) is int:  # and not true or false
+        return value
+    return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def parse_row(row: object) -> list[ImportedPair]:

@@ -220,6 +220,23 @@ def test_unknown_fields_are_ignored_and_counted(project):
     assert "ignored_fields" not in load(project, row(split="train", prompt_hash="x", consensus={})).to_dict()
 
 
+def test_unknown_keys_inside_a_row_are_counted_too(project):
+    talk = [
+        {"role": "user", "content": "Hm?", "name": "ada"},
+        {"role": "assistant", "content": "Hm.", "name": "bot", "weight": None},
+        {"role": "user", "content": "So?"},
+    ]
+    label = {"annotator": "a1", "preference": 1, "comment": "So.", "kept": True, "revision": 1, "propensity": 0.5}
+    sides = [{"text": "a", "score": 0.5}, "b"]
+    report = load(project, row(messages=talk, responses=sides, annotations=[label]), row(external_id="q-2", seed=None))
+    assert report.created == 2
+    assert report.to_dict()["ignored_fields"] == {
+        "annotations[].comment": 1,
+        "messages[].name": 1,
+        "responses[].score": 1,
+    }
+
+
 def test_a_response_that_says_nothing_is_kept_and_counted(project):
     report = load(project, row(responses=["", "So."]), row(external_id="q-2"))
     assert (report.created, report.to_dict()["empty_responses"]) == (2, 1)

@@ -380,6 +380,43 @@ def test_a_mapping_that_says_too_little_is_refused(mapping, pointer):
     assert pointer in [error.pointer for error in refused.value.errors]
 
 
+TURN = {"role": "user", "content": "Sky?", "name": "ada"}
+ANSWERS = {
+    "chosen": [{"role": "assistant", "content": "Blue."}],
+    "rejected": [{"role": "assistant", "content": "Red."}],
+}
+MAPPING = {"messages": "talk", "response_1": "/answers/0/t", "response_2": "b", "metadata": ["topic"]}
+MAPPED = {
+    "talk": [TURN],
+    "answers": [{"t": "Blue.", "score": 1}],
+    "b": "Red.",
+    "topic": "sea",
+    "source": "web",
+    "n": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "ignored"),
+    [
+        ([{"prompt": [TURN], **ANSWERS, "score_chosen": 8.0, "margin": 1}], {}, ["prompt[].name", "score_chosen"]),
+        ([{"prompt": "Sky?", "chosen": "b", "rejected": "c", "subset": "x", "id": 1, "models": ["m"]}], {}, ["models"]),
+        ([{**HELPSTEER2, "comment": "x"}], {}, ["comment"]),
+        ([{**HELPSTEER3, "context": [TURN], "id": "x"}], {}, ["context[].name", "id"]),
+        ([rating("moon"), {**rating("sun"), "model": "m"}], {}, ["model"]),
+        ([MAPPED], {"mapping": MAPPING}, ["source", "talk[].name"]),
+    ],
+)
+def test_columns_of_other_shapes_that_nothing_is_made_of_are_counted(project, rows, options, ignored):
+    report = load(project, *rows, options=Options(**options))
+    assert (report.created, report.to_dict()["ignored_fields"]) == (1, dict.fromkeys(ignored, 1))
+
+
+@pytest.mark.parametrize("rows", [[HELPSTEER2], [HELPSTEER3], [rating("moon"), rating("sun")]])
+def test_nothing_of_a_released_file_is_called_ignored(project, rows):
+    assert "ignored_fields" not in load(project, *rows).to_dict()
+
+
 @pytest.mark.parametrize("text", [*PAYLOADS, 'quote " and \\ and / and \u2028\x7f\x1f\b\f', "é\U0001f30a"])
 def test_the_quick_hash_is_the_one_everything_is_stored_under(text):
     assert text_hash(text) == json_hash(text)
