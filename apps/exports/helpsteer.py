@@ -87,14 +87,23 @@ def helpsteer3_preference(row: Row) -> list[Row]:
                 {
                     "score": _code(annotation["preference"]),
                     "reasoning": annotation["justification"],
-                    "feedback1": None,
-                    "feedback2": None,
+                    "feedback1": _feedback(row, annotation, "feedback1"),
+                    "feedback2": _feedback(row, annotation, "feedback2"),
                 }
                 for annotation in row["annotations"]
                 if annotation["kept"]
             ],
         }
     ]
+
+
+def _feedback(row: Row, annotation: Row, name: str) -> str | None:
+    """Return what an imported vote said of a response: metadata have such texts by the vote's position."""
+    texts, (before, _mark, position) = row["metadata"].get(name), annotation["annotator"].partition("position ")
+    if before or not isinstance(texts, list) or not position.isdecimal() or not 0 < int(position) <= len(texts):
+        return None
+    text = texts[int(position) - 1]
+    return text if isinstance(text, str) else None
 
 
 def ratings_derived_preference(row: Row) -> list[Row]:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from apps.imports.rows import BadRow
+from apps.imports.rows import BadRow, whole
 
 Row = dict[str, Any]
 _TURN = re.compile(r"(?:^|\n)<extra_id_1>(System|User|Assistant)\n")
@@ -51,6 +51,12 @@ def text_of(value: Any, pointer: str) -> str:
     if not isinstance(value, str) or (not value.strip() and pointer.endswith("prompt")):
         raise BadRow(pointer, "Expected text.")
     return value
+
+
+def name_of(value: Any) -> str:
+    """Return what somebody or something is called, of whom a file has a name or a number."""
+    number = whole(value)
+    return str(value if number is None else number)
 
 
 def kept(row: Row, *names: str) -> Row:

@@ -8,7 +8,7 @@ import numpy as np
 from apps.imports.batches import Batch
 from apps.imports.duplicates import Duplicates, Earlier, Note, as_earlier, stored_pairs
 from apps.imports.known import Known, known_comparisons, known_prompts, known_responses
-from apps.imports.labels import People, Stored, fresh_labels, names_in, stored_labels
+from apps.imports.labels import Labels, People, SeenLabels, fresh_labels, names_in, number_of, stored_labels
 from apps.imports.models import Finding
 from apps.imports.options import Options
 from apps.imports.rows import BadRow, ImportedAnnotation, ImportedPair
@@ -30,10 +30,14 @@ class Decided:
     labeled: int = 0
     unchanged: int = 0
     excluded: int = 0
-    labels: list[tuple[str, list[ImportedAnnotation]]] = field(default_factory=list)
+    labels: dict[str, list[ImportedAnnotation]] = field(default_factory=dict)
+    """External id → labels to add, of all rows with that id."""
     findings: list[tuple[int, Note, str]] = field(default_factory=list)
     stands: list[int] = field(default_factory=list)
-    """Places of the rows that went in, or were in already: later rows of the file are held against them."""
+    """Places of the rows that went in, or were in already: later rows of the file are held against them.
+
+    Of rows with one id, the first, and those that bring more labels.
+    """
 
 
 @dataclass
@@ -41,7 +45,7 @@ class _Context:
     """What is known about a batch before its rows are gone through; lists have one entry per pair."""
 
     begun: Collection[int]
-    labels: Stored
+    labels: Labels
     seen: list[int]
     contents: list[int]
     keys: list[int]
@@ -59,6 +63,8 @@ class Decider:
     def __init__(self, *, project: Project, duplicates: Duplicates, options: Options, people: People) -> None:
         self._project, self._duplicates, self._options, self._people = project, duplicates, options, people
         self._seen, self._seen_prompts = SeenKeys(), SeenKeys()
+        self._seen_labels = SeenLabels()
+        """Of a dry run; another one finds them in the project."""
         self._was_empty: bool | None = None
         """The project had nothing when this run began; None before the first batch."""
 
@@ -94,11 +100,8 @@ class Decider:
             except BadRow as bad:
                 decided.findings.append((line, (Finding.Kind.REJECTED, bad.field, bad.reason), pair.external_id))
                 continue
-            if repeated:
-                decided.unchanged += 1
-                continue
             old = known.get(pair.external_id)
-            if old is None or old.differs(pair):
+            if not repeated and (old is None or old.differs(pair)):
                 before, alike = _before(place, context), near[place]
                 if old is not None and alike is not None and alike.number == -old.id:
                     alike = None  # what it was before
@@ -115,8 +118,11 @@ class Decider:
                 decided.labeled += 1
             else:
                 decided.unchanged += 1
+                if repeated:
+                    continue
             if fresh:
-                decided.labels.append((pair.external_id, fresh))
+                decided.labels.setdefault(pair.external_id, []).extend(fresh)
+                context.labels[pair.external_id].update({label.annotator: number_of(label) for label in fresh})
             context.here[pair.external_id] = context.contents[place]
             context.standing.setdefault(context.keys[place], (line, pair))
             decided.stands.append(place)
@@ -124,8 +130,12 @@ class Decider:
 
     def remember(self, batch: Batch, places: list[int]) -> None:
         """Hold later rows of the file against the ones at these places."""
-        if places:
-            chosen = np.array(places, dtype=np.int64)
+        if self._options.dry_run:
+            self._seen_labels.add(batch.pairs[place][1] for place in places)
+        chosen = np.array(places, dtype=np.int64)
+        chosen = chosen[np.unique(batch.ids[chosen], return_index=True)[1]]
+        chosen = np.sort(chosen[self._seen.find(batch.ids[chosen]) == MISSING])
+        if len(chosen):
             self._seen.add(batch.ids[chosen], batch.contents[chosen])
             self._seen_prompts.add(batch.prompts[chosen], np.zeros(len(chosen), dtype=np.int64))
             self._duplicates.add(batch.looks, chosen)
@@ -160,39 +170,48 @@ class Decider:
         self, place: int, pair: ImportedPair, old: Known | None, context: _Context
     ) -> tuple[bool, list[ImportedAnnotation]]:
         """Return whether the row repeats one of its file, and its labels that are not there yet; raise BadRow."""
-        before = context.here.get(pair.external_id, context.seen[place])
+        is_here = pair.external_id in context.here
+        before = context.here[pair.external_id] if is_here else context.seen[place]
+        repeated = before != MISSING
         if pair.annotations:
             self._people.check(pair)
-        if before != MISSING:
-            if before != context.contents[place]:
-                raise BadRow("/external_id", "An earlier row of this file has the same external_id.")
-            return True, []
-        if old is not None and old.id in context.begun and old.differs(pair):
+        if repeated and before != context.contents[place]:
+            raise BadRow("/external_id", "An earlier row of this file has the same external_id.")
+        if not repeated and old is not None and old.id in context.begun and old.differs(pair):
             raise BadRow("/external_id", "Somebody has seen this comparison; a changed row needs a new external_id.")
         if not pair.annotations:
-            return False, []
-        return False, fresh_labels(pair, context.labels.get(old.id, {}) if old else {})
+            return repeated, []
+        is_stored = repeated and not is_here and not self._options.dry_run
+        if is_stored and (old is None or old.differs(pair)):
+            raise BadRow("/external_id", "The comparison of an earlier row of this file was changed or deleted since.")
+        return repeated, fresh_labels(pair, context.labels[pair.external_id])
 
     def _lock(
         self, pairs: list[tuple[int, ImportedPair]], known: Mapping[str, Known], may_lock: bool
-    ) -> tuple[set[int], Stored]:
+    ) -> tuple[set[int], Labels]:
         """Lock the items of known rows that differ or bring labels: nobody leases them meanwhile.
 
-        Returns which of them somebody has seen, and the labels that they have.
+        Returns which of them somebody has seen, and the labels that are there: in a dry run, also those of its file.
         """
         touched = {
             old.id
             for _, pair in pairs
             if (old := known.get(pair.external_id)) is not None and (pair.annotations or old.differs(pair))
         }
-        if not touched:
-            return set(), {}
+        begun = self._lock_items(touched, may_lock) if touched else set()
+        labels = stored_labels(begun)
+        if self._options.dry_run:
+            for external_id, seen in self._seen_labels.find(pair for _, pair in pairs).items():
+                labels[external_id].update(seen)
+        return begun, labels
+
+    def _lock_items(self, touched: set[int], may_lock: bool) -> set[int]:
+        """Lock these items, and return which of them somebody has seen."""
         if not may_lock:
             raise NeedsTurn
         if not self._options.dry_run:
             list(QueueItem.objects.select_for_update().filter(pk__in=touched).order_by("pk").values_list("pk"))
-        begun = set(Assignment.objects.filter(comparison__in=touched).values_list("comparison", flat=True))
-        return begun, stored_labels(begun)
+        return set(Assignment.objects.filter(comparison__in=touched).values_list("comparison", flat=True))
 
     def _stored_elsewhere(self, pairs: list[tuple[int, ImportedPair]], decided: Decided) -> dict[int, Earlier]:
         """Return which new and changed pairs the project has under another id, by place."""

@@ -6,12 +6,31 @@ Released labels have positions, not names: what stands first in one row and in t
 from collections.abc import Callable
 from typing import Any
 
-from apps.core.json_values import is_whole
 from apps.imports.conversations import Row, conversation, kept, marked_turns
-from apps.imports.rows import BadRow
+from apps.imports.rows import BadRow, whole
 
 NEITHER_CODE = -100
 RATINGS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+HELPSTEER2_COLUMNS = (
+    "prompt",
+    "response_1",
+    "response_2",
+    "preference_strength",
+    "preference_statement",
+    "preference_elaboration",
+    "three_most_similar_preferences",
+    "all_preferences_unprocessed",
+)
+"""Statements, elaborations and the most similar votes say again what is in the votes."""
+HELPSTEER3_COLUMNS = (
+    "domain",
+    "language",
+    "context",
+    "response1",
+    "response2",
+    "overall_preference",
+    "individual_preference",
+)
 
 
 def helpsteer2_preference(row: Row) -> list[Row]:
@@ -37,23 +56,37 @@ def _justification(vote: Row) -> Any:
 
 
 def helpsteer3_preference(row: Row) -> list[Row]:
-    """Return a HelpSteer3 row, with a label for each vote."""
+    """Return a HelpSteer3 row, with a label for each vote; what votes say of each response becomes metadata."""
     votes = row.get("individual_preference")
+    labels = _labels(
+        votes,
+        "/individual_preference",
+        "score",
+        lambda vote: vote.get("reasoning") or "",
+        row.get("overall_preference"),
+    )
     return [
         {
             "external_id": row.get("external_id"),
             "messages": conversation(row.get("context"), "/context"),
             "responses": [{"text": row.get("response1")}, {"text": row.get("response2")}],
-            "metadata": kept(row, "domain", "language", "split", "overall_preference"),
-            "annotations": _labels(
-                votes,
-                "/individual_preference",
-                "score",
-                lambda vote: vote.get("reasoning") or "",
-                row.get("overall_preference"),
-            ),
+            "metadata": kept(row, "domain", "language", "split", "overall_preference") | _feedback(votes or []),
+            "annotations": labels,
         }
     ]
+
+
+def _feedback(votes: list[Row]) -> Row:
+    """Return the texts about each response, by column and in the order of the votes; nothing where there are none."""
+    found = {}
+    for name in ("feedback1", "feedback2"):
+        texts = [vote.get(name) for vote in votes]
+        for index, text in enumerate(texts):
+            if text is not None and not isinstance(text, str):
+                raise BadRow(f"/individual_preference/{index}/{name}", "Expected text or null.")
+        if any(texts):
+            found[name] = texts
+    return found
 
 
 def _labels(votes: Any, pointer: str, score: str, justification: Callable[[Row], Any], overall: Any) -> list[Row]:
@@ -66,8 +99,8 @@ def _labels(votes: Any, pointer: str, score: str, justification: Callable[[Row],
     for index, vote in enumerate(votes):
         if not isinstance(vote, dict):
             raise BadRow(f"{pointer}/{index}", "Expected an object.")
-        strength: Any = vote.get(score)
-        if not is_whole(strength) or not (-3 <= strength <= 3 or strength == NEITHER_CODE):
+        strength = whole(vote.get(score))
+        if strength is None or not (-3 <= strength <= 3 or strength == NEITHER_CODE):
             raise BadRow(f"{pointer}/{index}/{score}", f"Expected -3 to 3, or {NEITHER_CODE} for neither valid.")
         text = justification(vote)
         if text is not None and not isinstance(text, str):
@@ -83,7 +116,11 @@ def _labels(votes: Any, pointer: str, score: str, justification: Callable[[Row],
 
 
 def rated_pair(first: Row, second: Row) -> list[Row]:
-    """Return two rating rows of one prompt as a pair, with a label for each annotator."""
+    """Return two rating rows of one prompt as a pair, with a label for each annotator.
+
+    Of the disagreements, a response may have one rating less, where an annotator could not rate it: what has no partner
+    gives no label, and stays in the metadata.
+    """
     sides = [_ratings(first), _ratings(second)]
     labels = []
     for index, (left, right) in enumerate(zip(*sides, strict=False)):
@@ -91,12 +128,17 @@ def rated_pair(first: Row, second: Row) -> list[Row]:
         difference = right["helpfulness"] - left["helpfulness"]
         preference = max(-3, min(3, difference))
         labels.append({"annotator": f"position {index + 1}", "preference": preference, "ratings": [left, right]})
+    unpaired = [side[len(labels) :] for side in sides]
     return [
         {
             "external_id": first.get("external_id"),
             "messages": marked_turns(first.get("prompt"), "/prompt"),
             "responses": [{"text": first.get("response")}, {"text": second.get("response")}],
-            "metadata": {**kept(first, "split"), "preference_from": "helpfulness"},
+            "metadata": {
+                **kept(first, "split"),
+                "preference_from": "helpfulness",
+                **({"unpaired_ratings": unpaired} if any(unpaired) else {}),
+            },
             "annotations": labels,
         }
     ]
@@ -107,10 +149,12 @@ def _ratings(row: Row) -> list[dict[str, int]]:
     columns = {name: row[name] for name in RATINGS if row.get(name) is not None}
     if "helpfulness" not in columns:
         raise BadRow("/helpfulness", "Expected a whole number from 0 to 4, or a list of them.")
-    lists = {name: value if isinstance(value, list) else [value] for name, value in columns.items()}
-    if len({len(values) for values in lists.values()}) > 1:
+    given = {name: value if isinstance(value, list) else [value] for name, value in columns.items()}
+    if len({len(values) for values in given.values()}) > 1:
         raise BadRow("/helpfulness", "The attributes have lists of different lengths.")
-    for name, values in lists.items():
-        if not all(is_whole(value) and 0 <= value <= 4 for value in values):
+    lists = {}
+    for name, values in given.items():
+        lists[name] = [number for value in values if (number := whole(value)) is not None and 0 <= number <= 4]
+        if len(lists[name]) != len(values):
             raise BadRow(f"/{name}", "Expected a whole number from 0 to 4, or a list of them.")
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
 from django.contrib.auth.hashers import make_password
 
 from apps.accounts.models import User
@@ -14,10 +15,11 @@ from apps.labeling.consensus import settle_new
 from apps.labeling.models import Annotation, Assignment, Consensus, QueueItem
 from apps.projects.models import Membership, Project
 from apps.projects.protocol import UNSAFE, Protocol
-from apps.prompts.models import canonical_json, json_hash
+from apps.prompts.models import canonical_json
+from worker.core.seen_keys import MISSING, SeenKeys
 
-Stored = Mapping[int, Mapping[str, str]]
-"""Comparison → annotator's name → hash of the label that is stored."""
+Labels = dict[str, dict[str, int]]
+"""External id → annotator's name → number of the label that is there: two labels share it when they say the same."""
 _NOW = datetime.max.replace(tzinfo=UTC)
 """Stands for the time of the import, which comes after every time that a file may name."""
 
@@ -82,26 +84,64 @@ def names_in(pairs: Iterable[tuple[int, ImportedPair]]) -> set[str]:
     return {label.annotator for _, pair in pairs for label in pair.annotations}
 
 
-def stored_labels(comparison_ids: Collection[int]) -> Stored:
+def stored_labels(comparison_ids: Collection[int]) -> Labels:
     """Return the labels that these comparisons have (one query, none without comparisons)."""
-    found: dict[int, dict[str, str]] = defaultdict(dict)
+    found: Labels = defaultdict(dict)
     if comparison_ids:
-        rows = Annotation.objects.current().filter(comparison__in=comparison_ids).select_related("annotator")
-        for row in rows.only("comparison_id", "answer_hash", "annotator__username", "annotator__imported_name"):
-            found[row.comparison_id][row.annotator.annotator_name] = row.answer_hash
+        rows = Annotation.objects.current().filter(comparison__in=comparison_ids)
+        said = ("comparison__external_id", "answer_hash", "annotator__imported_name", "annotator__username")
+        for external_id, answer_hash, imported_name, username in rows.values_list(*said):
+            found[external_id][imported_name or username] = _number(answer_hash)
     return found
 
 
-def fresh_labels(pair: ImportedPair, stored: Mapping[str, str]) -> list[ImportedAnnotation]:
-    """Return the labels that are not there yet, in the order in which they were given, which consensus goes by.
+class SeenLabels:
+    """The labels of a file so far, for a run that stores none of them: sixteen bytes each."""
 
-    Raises BadRow for one that says something else than the stored one.
-    """
+    def __init__(self) -> None:
+        self._numbers = SeenKeys()
+
+    def add(self, pairs: Iterable[ImportedPair]) -> None:
+        """Remember the labels of these pairs; the first one of a person for a pair stays."""
+        found = [(_key(pair, label), number_of(label)) for pair in pairs for label in pair.annotations]
+        keys, numbers = np.array(found, dtype=np.int64).reshape(-1, 2).T
+        self._numbers.add(keys, numbers)
+
+    def find(self, pairs: Iterable[ImportedPair]) -> Labels:
+        """Return which labels these pairs had before, of the people who label them here."""
+        given = [(pair, label) for pair in pairs for label in pair.annotations]
+        numbers = self._numbers.find(np.array([_key(pair, label) for pair, label in given], dtype=np.int64))
+        found: Labels = defaultdict(dict)
+        for (pair, label), number in zip(given, numbers.tolist(), strict=True):
+            if number != MISSING:
+                found[pair.external_id][label.annotator] = number
+        return found
+
+
+def fresh_labels(pair: ImportedPair, there: Mapping[str, int]) -> list[ImportedAnnotation]:
+    """Return the labels that are not there yet; raise BadRow for one that says something else than what is there."""
     for index, label in enumerate(pair.annotations):
-        if label.annotator in stored and stored[label.annotator] != label_hash(label):
+        if label.annotator in there and there[label.annotator] != number_of(label):
             raise BadRow(f"/annotations/{index}", f"{label.annotator!r} has another label for this comparison already.")
-    fresh = [label for label in pair.annotations if label.annotator not in stored]
-    return sorted(fresh, key=lambda label: label.submitted_at or _NOW)
+    return [label for label in pair.annotations if label.annotator not in there]
+
+
+def in_order(labels: Iterable[ImportedAnnotation]) -> list[ImportedAnnotation]:
+    """Return labels of a pair in the order in which they were given, which consensus goes by."""
+    return sorted(labels, key=lambda label: label.submitted_at or _NOW)
+
+
+def number_of(label: ImportedAnnotation) -> int:
+    """Return a number that two labels share when they say the same."""
+    return _number(label.answer_hash)
+
+
+def _number(answer_hash: str) -> int:
+    return hash(answer_hash) & 0x7FFFFFFFFFFFFFFF
+
+
+def _key(pair: ImportedPair, label: ImportedAnnotation) -> int:
+    return hash((pair.external_id, label.annotator))
 
 
 def add_labels(
@@ -127,7 +167,7 @@ def add_labels(
                 canonical_json(label.ratings[1]),
                 label.justification,
                 label.active_seconds,
-                label_hash(label),
+                label.answer_hash,
                 label.swapped,
                 *(canonical_json(names) if names else "[]" for names in label.problems),
                 any(UNSAFE in names for names in label.problems),
@@ -158,11 +198,3 @@ def add_consensus(rows: NewRows, *, item: QueueItem, votes: list[tuple[int, int 
             None if row.settled_at is None else rows.now,
         )
     )
-
-
-def label_hash(label: ImportedAnnotation) -> str:
-    """Return the hash under which a label is stored."""
-    chosen: list[object] = [label.preference, label.ratings, label.justification]
-    if any(label.problems) or label.confidence is not None:
-        chosen += [label.problems, label.confidence]
-    return json_hash(chosen)

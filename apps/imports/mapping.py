@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from apps.core.json_values import is_whole
 from apps.imports.cells import STRUCTURES, Cells, structure
-from apps.imports.conversations import Row, last_turn, text_of
-from apps.imports.rows import BadRow
+from apps.imports.conversations import Row, last_turn, name_of, text_of
+from apps.imports.rows import BadRow, whole
 
 TARGETS = (
     "prompt",
@@ -26,6 +25,8 @@ TARGETS = (
 )
 _WORDS = {"a": -1, "response_1": -1, "model_a": -1, "left": -1, "b": 1, "response_2": 1, "model_b": 1, "right": 1}
 _WORDS |= {"tie": 0, "equal": 0}
+_NEITHER = {"neither", "both_bad", "both bad", "bothbad", "tie (bothbad)", "tie (both bad)"}
+"""The last ones are Chatbot Arena's."""
 
 
 def why_no_mapping(mapping: Mapping[str, Any]) -> dict[str, str]:
@@ -59,13 +60,14 @@ def mapped(row: Row, mapping: Mapping[str, Any]) -> Row:
         column = mapping[f"response_{number}"]
         built["responses"][number - 1]["text"] = text_of(last_turn(taken[f"response_{number}"]), pointer_to(column))
     if (external_id := taken.get("external_id")) is not None:
-        built["external_id"] = str(external_id)
+        built["external_id"] = name_of(external_id)
     if (reference := taken.get("reference")) is not None:
         built["reference"] = reference if isinstance(reference, str) else str(reference)
     if (gold := taken.get("gold")) is not None:
         built["gold"] = _preference(gold, pointer_to(mapping["gold"]))
     if (preference := taken.get("preference")) is not None:
-        label: Row = {"annotator": str(taken.get("annotator") or "dataset")}
+        annotator = taken.get("annotator")
+        label: Row = {"annotator": "dataset" if annotator in (None, "") else name_of(annotator)}
         label["preference"] = _preference(preference, pointer_to(mapping["preference"]))
         if taken.get("justification") is not None:
             label["justification"] = text_of(taken["justification"], pointer_to(mapping["justification"]))
@@ -76,6 +78,13 @@ def mapped(row: Row, mapping: Mapping[str, Any]) -> Row:
         kept |= {name: structure(row[name]) for name in STRUCTURES.keys() & kept.keys() if row.get(name)}
     built["metadata"] = {name: value for name, value in kept.items() if value is not None}
     return built
+
+
+def columns_of(mapping: Mapping[str, Any]) -> frozenset[str]:
+    """Return the columns that a mapping takes something from."""
+    named = [column for each in mapping.values() for column in (each if isinstance(each, list) else [each])]
+    parents = [_keys(column)[0] for column in named if column.startswith("/")]
+    return frozenset([*named, *parents])
 
 
 def called_by(mapping: Mapping[str, Any]) -> dict[str, str]:
@@ -101,10 +110,9 @@ def _column(row: Row, column: str) -> Any:
     if column in row or not column.startswith("/"):
         return row.get(column)
     value: Any = row
-    for place, part in enumerate(column[1:].split("/")):
+    for place, key in enumerate(_keys(column)):
         if place == 1 and isinstance(row, Cells) and value:
             value = structure(value)
-        key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict):
             value = value.get(key)
         elif isinstance(value, list) and key.isascii() and key.isdecimal() and len(key) < 6 and int(key) < len(value):
@@ -114,14 +122,18 @@ def _column(row: Row, column: str) -> Any:
     return value
 
 
+def _keys(pointer: str) -> list[str]:
+    return [part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/")]
+
+
 def _preference(value: Any, pointer: str) -> int | str:
-    if is_whole(value) and -3 <= value <= 3:
-        return int(value)
+    if (number := whole(value)) is not None and -3 <= number <= 3:
+        return number
     if isinstance(value, str):
         word = value.strip().lower()
         if word in _WORDS:
             return _WORDS[word]
-        if word in {"neither", "both_bad", "bothbad"}:
+        if word in _NEITHER:
             return "neither"
         if re.fullmatch(r"[+-]?[0-3](\.0)?", word):
             return int(word.removesuffix(".0"))

@@ -3,11 +3,12 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import orjson
 
-from apps.core.json_values import is_whole, why_unstorable
+from apps.core.json_values import why_unstorable
 from apps.labeling.answers import MAX_ACTIVE_SECONDS
 from apps.projects.protocol import RATING_MAX, RATING_MIN
 from apps.prompts.models import json_hash
@@ -32,6 +33,11 @@ NATIVE_FIELDS = (
 )
 OUR_FIELDS = frozenset(NATIVE_FIELDS) | {"split", "prompt_hash", "consensus"}
 """What a row may have without a word: the fields of an import row, and what our own `annotations` files say besides."""
+MESSAGE_FIELDS = frozenset({"role", "content"})
+RESPONSE_FIELDS = frozenset({"text", "model"})
+LABEL_FIELDS = frozenset({"annotator", "preference", "justification", "ratings", "active_seconds", "problems"})
+LABEL_FIELDS |= {"confidence", "shown_order", "paste_share", "submitted_at", "guideline_version"}
+OUR_LABEL_FIELDS = LABEL_FIELDS | {"kept", "revision", "imported", "propensity"}
 
 
 class BadRow(Exception):
@@ -65,6 +71,14 @@ class ImportedAnnotation:
     submitted_at: datetime | None = None
     guideline_version: int | None = None
     """Number of the guideline version where the label was given: it says nothing about the versions here."""
+
+    @cached_property
+    def answer_hash(self) -> str:
+        """Return the hash under which the label is stored."""
+        chosen: list[object] = [self.preference, self.ratings, self.justification]
+        if any(self.problems) or self.confidence is not None:
+            chosen += [self.problems, self.confidence]
+        return json_hash(chosen)
 
 
 @dataclass(slots=True)
@@ -111,6 +125,13 @@ def spelled_messages(messages: list[dict[str, str]]) -> bytes:
     )
 
 
+def whole(value: Any) -> int | None:
+    """Return a whole number, which JSON may write as 4.0 as well; None for any other value."""
+    if type(value) is int:  # and not true or false
+        return value
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
 def parse_row(row: object) -> list[ImportedPair]:
     """Return the comparisons of one import row (two for each pair of more than two responses); raise BadRow.
 
@@ -136,9 +157,7 @@ def parse_row(row: object) -> list[ImportedPair]:
         raise BadRow("/external_id", "Expected a text of 1 to 180 characters.")
     if len(pairs) > 1 and (row.get("annotations") or row.get("gold") is not None):
         raise BadRow("/annotations", "Labels need a row with one pair; this one has several.")
-    gold = row.get("gold")
-    if gold is not None and not (is_whole(gold) and -3 <= gold <= 3):
-        raise BadRow("/gold", "Expected a preference from -3 to 3, or null.")
+    gold = _number(row.get("gold"), -3, 3, "/gold", "Expected a preference from -3 to 3, or null.")
     annotations = _annotations(row.get("annotations") or [])
     spelling = spelled_messages(messages)
     prompt_hash = hashlib.sha256(spelling).hexdigest()
@@ -165,11 +184,11 @@ def parse_row(row: object) -> list[ImportedPair]:
 
 
 def _messages(row: dict[str, Any]) -> list[dict[str, str]]:
-    if "prompt" in row and "messages" not in row:
+    messages = row.get("messages")
+    if messages is None and "prompt" in row:
         if not isinstance(row["prompt"], str) or not row["prompt"].strip():
             raise BadRow("/prompt", "Expected text.")
         return [{"role": "user", "content": row["prompt"]}]
-    messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRow("/messages", "Expected a list of messages, or a `prompt`.")
     for index, message in enumerate(messages):
@@ -202,10 +221,10 @@ def _pairs(row: dict[str, Any], count: int) -> list[tuple[int, int]]:
     if not isinstance(named, list) or not named:
         raise BadRow("/pairs", "Expected a list of pairs such as [[0, 1]].")
     for index, pair in enumerate(named):
-        fits = isinstance(pair, list) and len(pair) == 2 and all(is_whole(x) and 0 <= x < count for x in pair)
-        if not fits or pair[0] == pair[1]:
+        first, second = map(whole, pair) if isinstance(pair, list) and len(pair) == 2 else (None, None)
+        if first is None or second is None or first == second or not (0 <= first < count and 0 <= second < count):
             raise BadRow(f"/pairs/{index}", f"Expected two different numbers from 0 to {count - 1}.")
-        pairs.append((pair[0], pair[1]))
+        pairs.append((first, second))
     return pairs
 
 
@@ -222,26 +241,25 @@ def _annotation(item: object, pointer: str) -> ImportedAnnotation:
     if not isinstance(item, dict):
         raise BadRow(pointer, "Expected an object.")
     annotator: Any = item.get("annotator")
-    preference: Any = item.get("preference")
     if not isinstance(annotator, str) or not 0 < len(annotator) <= 80:
         raise BadRow(f"{pointer}/annotator", "Expected a name of 1 to 80 characters.")
-    if preference != "neither" and not (is_whole(preference) and -3 <= preference <= 3):
+    preference = whole(item.get("preference"))
+    if item.get("preference") != "neither" and (preference is None or not -3 <= preference <= 3):
         raise BadRow(f"{pointer}/preference", 'Expected -3 to 3, or "neither".')
     justification = item.get("justification") or ""
     if not isinstance(justification, str):
         raise BadRow(f"{pointer}/justification", "Expected text or null.")
-    seconds = item.get("active_seconds")
-    if seconds is not None and not (is_whole(seconds) and 0 <= seconds <= MAX_ACTIVE_SECONDS):
-        raise BadRow(f"{pointer}/active_seconds", "Expected whole seconds.")
     ratings = item.get("ratings") or [{}, {}]
     if not isinstance(ratings, list) or len(ratings) != 2:
         raise BadRow(f"{pointer}/ratings", "Expected two objects, one for each response.")
     return ImportedAnnotation(
         annotator=annotator,
-        preference=None if preference == "neither" else preference,
+        preference=preference,
         justification=justification,
         ratings=(_side(ratings[0], f"{pointer}/ratings/0"), _side(ratings[1], f"{pointer}/ratings/1")),
-        active_seconds=seconds,
+        active_seconds=_number(
+            item.get("active_seconds"), 0, MAX_ACTIVE_SECONDS, f"{pointer}/active_seconds", "Expected whole seconds."
+        ),
         problems=_problems(item.get("problems"), f"{pointer}/problems"),
         confidence=_confidence(item.get("confidence"), f"{pointer}/confidence"),
         swapped=_swapped(item.get("shown_order"), f"{pointer}/shown_order"),
@@ -265,15 +283,19 @@ def _problems(value: object, pointer: str) -> tuple[tuple[str, ...], tuple[str, 
 
 
 def _confidence(value: Any, pointer: str) -> int | None:
-    if value is not None and not (is_whole(value) and 1 <= value <= MAX_CONFIDENCE):
-        raise BadRow(pointer, f"Expected a whole number from 1 to {MAX_CONFIDENCE}, or null.")
-    return None if value is None else int(value)
+    return _number(value, 1, MAX_CONFIDENCE, pointer, f"Expected a whole number from 1 to {MAX_CONFIDENCE}, or null.")
 
 
 def _version(value: Any, pointer: str) -> int | None:
-    if value is not None and not (is_whole(value) and 1 <= value <= MAX_VERSION):
-        raise BadRow(pointer, "Expected the number of a guideline version, from 1, or null.")
-    return None if value is None else int(value)
+    return _number(value, 1, MAX_VERSION, pointer, "Expected the number of a guideline version, from 1, or null.")
+
+
+def _number(value: Any, least: int, most: int, pointer: str, wrong: str) -> int | None:
+    """Return a whole number between these, or None for null; raise BadRow for anything else."""
+    number = whole(value)
+    if value is not None and (number is None or not least <= number <= most):
+        raise BadRow(pointer, wrong)
+    return number
 
 
 def _swapped(value: object, pointer: str) -> bool:
@@ -307,7 +329,10 @@ def _moment(value: object, pointer: str) -> datetime | None:
 def _side(side: object, pointer: str) -> dict[str, int]:
     if not isinstance(side, dict):
         raise BadRow(pointer, "Expected an object of ratings.")
+    ratings = {}
     for name, value in side.items():
-        if not is_whole(value) or not RATING_MIN <= value <= RATING_MAX:
+        number = whole(value)
+        if number is None or not RATING_MIN <= number <= RATING_MAX:
             raise BadRow(f"{pointer}/{name}", f"Expected a whole number from {RATING_MIN} to {RATING_MAX}.")
-    return dict(side)
+        ratings[name] = number
+    return ratings

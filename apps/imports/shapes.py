@@ -25,14 +25,30 @@ from apps.imports.cells import (
 )
 from apps.imports.chosen_rejected import reward_bench, trl_preference
 from apps.imports.conversations import Row
-from apps.imports.helpsteer import RATINGS, helpsteer2_preference, helpsteer3_preference, rated_pair
-from apps.imports.mapping import called_by, mapped
-from apps.imports.rows import NATIVE_FIELDS, OUR_FIELDS, BadRow, ImportedPair, parse_row, storable
+from apps.imports.helpsteer import (
+    HELPSTEER2_COLUMNS,
+    HELPSTEER3_COLUMNS,
+    RATINGS,
+    helpsteer2_preference,
+    helpsteer3_preference,
+    rated_pair,
+)
+from apps.imports.ignored import watched
+from apps.imports.mapping import called_by, columns_of, mapped
+from apps.imports.rows import (
+    MESSAGE_FIELDS,
+    NATIVE_FIELDS,
+    OUR_FIELDS,
+    OUR_LABEL_FIELDS,
+    RESPONSE_FIELDS,
+    BadRow,
+    ImportedPair,
+    parse_row,
+    storable,
+)
 
 Unit = tuple[int, list[ImportedPair] | BadRow]
 PEEK_ROWS = 100
-MAX_IGNORED = 50
-"""So many names of unknown fields are counted; a file may have another one in each row."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,10 @@ class Shape:
     convert: Callable[[Row], list[Row]]
     called: Mapping[str, str]
     """What the fields of the import row are called in the source: messages name what people have before them."""
+    reads: frozenset[str]
+    """The columns of which something is made, or which say again what others say."""
+    inside: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Columns that may be lists of objects → the keys that are read of those."""
     one_of: frozenset[str] = frozenset()
     cells: Mapping[str, Meaning] = field(default_factory=dict)
     """What the columns of a CSV file mean that are no text."""
@@ -62,13 +82,14 @@ def pairs_of(
 ) -> Iterator[Unit]:
     """Yield (line, its comparisons or BadRow), by the named shape, a mapping, or what the columns tell.
 
-    Counts the fields of import rows that nothing is made of in `ignored`.
+    Counts the fields of the rows that nothing is made of in `ignored`.
     Raises InvalidInput that names the columns when the first hundred rows look like nothing that is known.
     """
     source = iter(rows)
+    ignored = Counter() if ignored is None else ignored
     if mapping:
-        columns = partial(_mapped, mapping=mapping)
-        yield from _each(source, Shape("mapped", frozenset(), columns, called_by(mapping)))
+        columns = _shape_of_mapping(mapping)
+        yield from _each(watched(source, columns.reads, columns.inside, ignored), columns)
         return
     known = SHAPES[ALIASES.get(shape, shape)] if shape else None
     waiting: list[tuple[int, object]] = []
@@ -81,21 +102,9 @@ def pairs_of(
     if known is None and seen:
         raise unknown_columns(seen)
     known = known or SHAPES["native"]
-    all_rows: Iterable[tuple[int, object]] = chain(waiting, source)
-    if ignored is not None and known.name == "native":
-        all_rows = _watched(all_rows, ignored)
-    all_rows = with_meaning(all_rows, meant_by_sides if "chosen" in known.columns else meant, known.cells)
+    all_rows = with_meaning(chain(waiting, source), meant_by_sides if "chosen" in known.columns else meant, known.cells)
+    all_rows = watched(all_rows, known.reads, known.inside, ignored)
     yield from (_two_rows if known.name in TWO_ROWS else _each)(all_rows, known)
-
-
-def _watched(rows: Iterable[tuple[int, object]], ignored: Counter[str]) -> Iterator[tuple[int, object]]:
-    for item in rows:
-        row = item[1]
-        if isinstance(row, dict) and not row.keys() <= OUR_FIELDS:
-            for name in row.keys() - OUR_FIELDS:
-                if name in ignored or len(ignored) < MAX_IGNORED:
-                    ignored[name] += 1
-        yield item
 
 
 def shape_of(row: Row) -> Shape | None:
@@ -111,6 +120,19 @@ def unknown_columns(rows: list[Row]) -> InvalidInput:
     shown = ", ".join(name[:60] for name in columns[:30]) + (", …" if len(columns) > 30 else "")
     sentence = f"The columns fit no shape that is known. Seen: {shown or 'none'}. Known shapes: {', '.join(SHAPES)}."
     return InvalidInput(f"{sentence} Name one as the format, or map the columns.", [FieldError("/format", sentence)])
+
+
+def _shape_of_mapping(mapping: Mapping[str, Any]) -> Shape:
+    conversations = {str(mapping[name]) for name in ("messages", "response_1", "response_2") if name in mapping}
+    kept = mapping.get("metadata") or []
+    return Shape(
+        "mapped",
+        frozenset(),
+        partial(_mapped, mapping=mapping),
+        called_by(mapping),
+        columns_of(mapping),
+        dict.fromkeys(conversations.difference([kept] if isinstance(kept, str) else kept), MESSAGE_FIELDS),
+    )
 
 
 def _mapped(row: Row, mapping: Mapping[str, Any]) -> list[Row]:
@@ -177,10 +199,21 @@ def _two_rows(rows: Iterable[tuple[int, object]], shape: Shape) -> Iterator[Unit
 
 _SIDES = {"/responses/0/text": "/chosen", "/responses/1/text": "/rejected", "/responses/1": "/rejected"}
 _SIDES |= {"/messages": "/prompt", "/annotations": "/margin"}
+_CONVERSATIONS = dict.fromkeys(("prompt", "chosen", "rejected"), MESSAGE_FIELDS)
+_CHOSEN_OR_REJECTED = frozenset({"prompt", "chosen", "rejected", "chosen_model", "rejected_model", "split", "domain"})
+_VOTE_FIELDS = frozenset({"strength", "justification", "statement", "elaboration"})
 SHAPES = {
     shape.name: shape
     for shape in (
-        Shape("native", frozenset({"responses"}), _native, {}, cells={**STRUCTURES, "gold": number}),
+        Shape(
+            "native",
+            frozenset({"responses"}),
+            _native,
+            {},
+            OUR_FIELDS,
+            {"messages": MESSAGE_FIELDS, "responses": RESPONSE_FIELDS, "annotations": OUR_LABEL_FIELDS},
+            cells={**STRUCTURES, "gold": number},
+        ),
         Shape(
             "helpsteer2-preference",
             frozenset({"prompt", "response_1", "response_2", "preference_strength"}),
@@ -192,6 +225,8 @@ SHAPES = {
                 "/responses/1": "/response_2",
                 "/annotations": "/all_preferences_unprocessed",
             },
+            frozenset({"external_id", "split", *HELPSTEER2_COLUMNS}),
+            {"all_preferences_unprocessed": _VOTE_FIELDS, "three_most_similar_preferences": _VOTE_FIELDS},
             cells={
                 "preference_strength": number,
                 "three_most_similar_preferences": structure,
@@ -209,6 +244,11 @@ SHAPES = {
                 "/responses/1": "/response2",
                 "/annotations": "/individual_preference",
             },
+            frozenset({"external_id", "split", *HELPSTEER3_COLUMNS}),
+            {
+                "context": MESSAGE_FIELDS,
+                "individual_preference": frozenset({"score", "reasoning", "feedback1", "feedback2"}),
+            },
             cells={"context": turns, "overall_preference": number, "individual_preference": structure},
         ),
         Shape(
@@ -216,6 +256,7 @@ SHAPES = {
             frozenset({"prompt", "response", "helpfulness"}),
             _native,
             {"/messages": "/prompt", "/responses/0/text": "/response", "/responses/1": "/response"},
+            frozenset({"external_id", "split", "prompt", "response", *RATINGS}),
             cells=dict.fromkeys(RATINGS, rating),
         ),
         Shape(
@@ -223,9 +264,19 @@ SHAPES = {
             frozenset({"prompt", "chosen", "rejected", "id"}),
             reward_bench,
             _SIDES,
+            _CHOSEN_OR_REJECTED | {"id", "subset"},
+            _CONVERSATIONS,
             one_of=frozenset({"subset", "domain", "chosen_model"}),
         ),
-        Shape("trl-preference", frozenset({"chosen", "rejected"}), trl_preference, _SIDES, cells={"margin": number}),
+        Shape(
+            "trl-preference",
+            frozenset({"chosen", "rejected"}),
+            trl_preference,
+            _SIDES,
+            _CHOSEN_OR_REJECTED | {"external_id", "source", "margin"},
+            _CONVERSATIONS,
+            cells={"margin": number},
+        ),
     )
 }
 TWO_ROWS = {"helpsteer2-ratings"}
@@ -240,9 +291,9 @@ SHAPE_NAMES = (*SHAPES, *ALIASES)
 
 def source_pointer(pointer: str, shape: Shape) -> str:
     """Return what a field of the import row is called in its source."""
-    for target, column in shape.called.items():
-        if pointer == target or pointer.startswith(f"{target}/"):
-            return column if target.startswith("/responses") else column + pointer.removeprefix(target)
+    for ours, column in shape.called.items():
+        if pointer == ours or pointer.startswith(f"{ours}/"):
+            return column if ours.startswith("/responses") else column + pointer.removeprefix(ours)
     return pointer
 
 

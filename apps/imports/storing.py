@@ -13,7 +13,7 @@ from apps.imports import tables
 from apps.imports.batches import Batch, spelled
 from apps.imports.deciding import Decided, Decider
 from apps.imports.duplicates import Duplicates
-from apps.imports.labels import People, add_consensus, add_labels, names_in
+from apps.imports.labels import People, add_consensus, add_labels, in_order, names_in
 from apps.imports.models import Finding, Import
 from apps.imports.options import Options
 from apps.imports.outcomes import MAX_ERRORS, ImportReport
@@ -131,7 +131,7 @@ class Storer:
         made = self._ids.draw(Comparison, len(decided.new))
         ids = {pair.external_id: pk for pair, pk in zip(decided.new, made, strict=True)}
         stored = {name: old.id for name, old in decided.known.items()} | ids
-        labels = [(stored[name], label) for name, fresh in decided.labels for label in fresh]
+        labels = [(stored[name], label) for name, fresh in decided.labels.items() for label in in_order(fresh)]
         votes = add_labels(rows, labels, self._people)
         self._add_comparisons(rows, decided, made, votes)
         rows.changes += [(stored[pair.external_id], *_body(pair, decided)) for pair in decided.changed]

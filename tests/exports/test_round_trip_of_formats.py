@@ -17,6 +17,7 @@ from tests.exports.rows import ALL, ONE, rows_of, written
 from tests.factories import MembershipFactory, ProjectFactory, answer, ratings
 from tests.hostile_texts import PAYLOADS
 from tests.imports.rows import load, load_file, row
+from worker.core.conversation import prompt_text
 
 pytestmark = pytest.mark.django_db
 SPLITS = ("train", "validation")
@@ -102,7 +103,17 @@ def test_rows_that_name_one_verdict_come_back_where_one_label_is_enough(project,
     assert by_content(second) == by_content(first)
 
 
-@pytest.mark.parametrize("name", ["trl-preference", "rewardbench"])
+def test_feedback_on_each_response_comes_back_with_its_vote(project):
+    said = [("Fine.", "Too long."), ("", None), (None, "Wrong.")]
+    votes = [{"score": 2, "reasoning": "So.", "feedback1": one, "feedback2": two} for one, two in said]
+    context = [{"role": "user", "content": "Why?"}]
+    given = {"domain": "stem", "language": "english", "context": context, "response1": "a", "response2": "b"}
+    given |= {"overall_preference": 2, "individual_preference": votes}
+    assert load(project, given).errors == []
+    assert rows_of(written(project), "helpsteer3-preference") == [given]
+
+
+@pytest.mark.parametrize("name", ["trl-preference", "trl-preference-implicit", "rewardbench"])
 def test_conversations_as_one_text_stay_one_text_and_may_change_their_split(project, name):
     """Splits go by the prompt, and a prompt of several turns comes back as one of a single turn."""
     first, second = (
@@ -110,6 +121,23 @@ def test_conversations_as_one_text_stay_one_text_and_may_change_their_split(proj
         for rows in there_and_back(project, name, annotators=1)
     )
     assert second == first
+
+
+@pytest.mark.parametrize(
+    ("messages", "texts"),
+    [
+        ([{"role": "user", "content": "Six times seven?"}], ("The answer is 42.", "The answer is 43.")),
+        ([{"role": "user", "content": "Human: say.\n\nWhat now?\n\n"}], ("It is\nso.", "It is\nnot so.")),
+        (TALK, ("Hello there, \n\nyou.", "Hello there")),
+    ],
+)
+def test_texts_that_begin_with_their_prompt_come_back_with_it(project, messages, texts):
+    load(project, row(messages=messages, responses=list(texts), annotations=labels(-1, -1, -1)))
+    again = ProjectFactory()
+    assert load(again, *rows_of(written(project), "trl-preference-implicit")).created == 1
+    made = again.comparisons.select_related("prompt", "response_1", "response_2").get()
+    assert made.prompt.messages == [{"role": "user", "content": prompt_text(messages)}]
+    assert (made.response_1.text, made.response_2.text) == texts
 
 
 def test_lists_of_ratings_come_back_where_preferences_follow_from_helpfulness(project):

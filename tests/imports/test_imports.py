@@ -252,10 +252,51 @@ def test_unknown_fields_are_ignored_and_counted(project):
     assert "ignored_fields" not in load(project, row(split="train", prompt_hash="x", consensus={})).to_dict()
 
 
+def test_unknown_keys_inside_a_row_are_counted_too(project):
+    talk = [
+        {"role": "user", "content": "Hm?", "name": "ada"},
+        {"role": "assistant", "content": "Hm.", "name": "bot", "weight": None},
+        {"role": "user", "content": "So?"},
+    ]
+    label = {"annotator": "a1", "preference": 1, "comment": "So.", "kept": True, "revision": 1, "propensity": 0.5}
+    sides = [{"text": "a", "score": 0.5}, "b"]
+    report = load(project, row(messages=talk, responses=sides, annotations=[label]), row(external_id="q-2", seed=None))
+    assert report.created == 2
+    assert report.to_dict()["ignored_fields"] == {
+        "annotations[].comment": 1,
+        "messages[].name": 1,
+        "responses[].score": 1,
+    }
+
+
 def test_a_response_that_says_nothing_is_kept_and_counted(project):
     report = load(project, row(responses=["", "So."]), row(external_id="q-2"))
     assert (report.created, report.to_dict()["empty_responses"]) == (2, 1)
     assert "empty_responses" not in load(project, row(external_id="q-3")).to_dict()
+
+
+def test_a_row_with_a_prompt_may_have_no_messages_and_the_other_way_round(project):
+    both = {"external_id": "q-1", "prompt": "Why?", "messages": None, "responses": ["a", "b"]}
+    other = {"external_id": "q-2", "prompt": None, "messages": row()["messages"], "responses": ["a", "b"]}
+    neither = {"external_id": "q-3", "prompt": None, "messages": None, "responses": ["a", "b"]}
+    report = load(project, both, other, neither)
+    assert (report.created, [error["field"] for error in report.errors]) == (2, ["/prompt"])
+    asked = Comparison.objects.order_by("external_id").values_list("prompt__messages", flat=True)
+    assert [messages[-1]["content"] for messages in asked] == ["Why?", "Name two primes."]
+
+
+def test_whole_numbers_may_be_written_with_a_point(project):
+    sides = [{"helpfulness": 4.0}, {"helpfulness": 2.0}]
+    label = {"annotator": "a1", "preference": -1.0, "ratings": sides, "active_seconds": 12.0, "confidence": 2.0}
+    written = row(pairs=[[1.0, 0]], annotations=[label], gold=-2.0)
+    assert load(project, written).errors == []
+    made, stored = Comparison.objects.get(), Annotation.objects.get()
+    assert (made.gold, stored.preference, stored.active_seconds, stored.confidence) == (-2, -1, 12, 2)
+    assert json.dumps(stored.ratings_1) == '{"helpfulness": 4}'
+    label = {"annotator": "a1", "preference": -1, "ratings": [{"helpfulness": 4}, {"helpfulness": 2}], "confidence": 2}
+    assert load(project, row(pairs=[[1, 0]], annotations=[label], gold=-2)).unchanged == 1
+    halves = [row(external_id="q-2", gold=0.5), row(external_id="q-3", annotations=[{**label, "preference": 1.5}])]
+    assert [error["field"] for error in load(project, *halves).errors] == ["/gold", "/annotations/0/preference"]
 
 
 def test_a_known_answer_may_be_a_tie_as_in_published_data(project):

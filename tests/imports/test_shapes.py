@@ -89,6 +89,26 @@ def test_lists_of_ratings_are_one_label_for_each_annotator(project):
     assert labels() == [("position 1", 0), ("position 2", 2)]
 
 
+def test_what_votes_say_of_each_response_is_kept(project):
+    said = [("Fine.", "Too long."), ("", None), (None, "Wrong.")]
+    votes = [{"score": -1, "reasoning": "", "feedback1": one, "feedback2": two} for one, two in said]
+    wrong = {**HELPSTEER3, "individual_preference": [votes[0], {**votes[1], "feedback2": 5}]}
+    report = load(project, {**HELPSTEER3, "individual_preference": votes}, wrong)
+    assert [error["field"] for error in report.errors] == ["/individual_preference/1/feedback2"]
+    metadata = Comparison.objects.get().metadata
+    assert metadata["feedback1"] == ["Fine.", "", None]
+    assert metadata["feedback2"] == ["Too long.", None, "Wrong."]
+
+
+def test_a_rating_without_a_partner_is_kept_and_is_no_label(project):
+    """A few responses of HelpSteer2's disagreements have one rating less, where an annotator could not rate it."""
+    names = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+    first, second = (dict.fromkeys(names, values) for values in ([4, 3, 0], [4, 3]))
+    assert load(project, rating("moon", **first), rating("sun", **second)).created == 1
+    assert labels() == [("position 1", 0), ("position 2", 0)]
+    assert Comparison.objects.get().metadata["unpaired_ratings"] == [[dict.fromkeys(names, 0)], []]
+
+
 def test_a_rating_row_without_a_partner_is_named_and_the_next_pair_goes_in(project):
     alone = {**rating("alone"), "prompt": "Another?"}
     report = load(project, rating("moon"), rating("sun"), alone, rating("north"), rating("south"), alone)
@@ -126,6 +146,82 @@ def test_a_rating_row_without_a_partner_is_named_and_the_next_pair_goes_in(proje
             ["Hi", "Hello", "Sky?"],
             ("Blue.", "Green."),
         ),
+        (
+            {
+                "chosen": "Human: Say Human: twice.\n\nAssistant: Blue.",
+                "rejected": "Human: Say Human: twice.\n\nAssistant: Red.",
+            },
+            ["Say Human: twice."],
+            ("Blue.", "Red."),
+        ),
+        (
+            {"chosen": "Sky?\n\nThe answer is blue.", "rejected": "Sky?\n\nThe answer is green."},
+            ["Sky?"],
+            ("The answer is blue.", "The answer is green."),
+        ),
+        (
+            {
+                "chosen": "### Instruction:\nSky?\n\n### Response:\nIt is easy.\n\nIt is blue.",
+                "rejected": "### Instruction:\nSky?\n\n### Response:\nIt is easy.\n\nIt is green.",
+            },
+            ["### Instruction:\nSky?\n\n### Response:"],
+            ("It is easy.\n\nIt is blue.", "It is easy.\n\nIt is green."),
+        ),
+        (
+            {
+                "chosen": "<|im_start|>user\nSky?<|im_end|>\n<|im_start|>assistant\nIt is blue.",
+                "rejected": "<|im_start|>user\nSky?<|im_end|>\n<|im_start|>assistant\nIt is green.",
+            },
+            ["<|im_start|>user\nSky?<|im_end|>\n<|im_start|>assistant"],
+            ("It is blue.", "It is green."),
+        ),
+        (
+            {
+                "chosen": "User: Sky?\n\nIt is blue.",
+                "rejected": "User: Sky?\n\nIt is green.",
+                "source": "web",
+                "score": "2.5",
+            },
+            ["User: Sky?"],
+            ("It is blue.", "It is green."),
+        ),
+        (
+            {
+                "prompt": "Sky?",
+                "chosen": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Blue."}],
+                "rejected": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Green."}],
+                "messages": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Blue."}],
+                "score_chosen": 8.0,
+            },
+            ["Sky?"],
+            ("Blue.", "Green."),
+        ),
+        (
+            {
+                "prompt": "Sky?",
+                "chosen": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": "Sky?"},
+                    {"role": "assistant", "content": "Blue."},
+                ],
+                "rejected": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": "Sky?"},
+                    {"role": "assistant", "content": "Green."},
+                ],
+            },
+            ["Be brief.", "Sky?"],
+            ("Blue.", "Green."),
+        ),
+        (
+            {
+                "prompt": [{"role": "user", "content": "Sky?"}],
+                "chosen": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Blue."}],
+                "rejected": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": "Green."}],
+            },
+            ["Sky?"],
+            ("Blue.", "Green."),
+        ),
     ],
 )
 def test_trl_rows_of_every_kind(project, source, messages, texts):
@@ -134,6 +230,45 @@ def test_trl_rows_of_every_kind(project, source, messages, texts):
     assert [message["content"] for message in Comparison.objects.get().prompt.messages] == messages
     assert sides() == texts
     assert labels() == [("dataset", -1)]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"system": "", "question": "What is six times seven?"},
+        {"instruction": "Multiply.", "input": None},
+        {"context": [{"role": "user", "content": "Six times seven?"}]},
+    ],
+)
+def test_no_prompt_is_made_of_what_two_answers_begin_with_where_another_column_may_be_it(project, others):
+    row = {"chosen": "The answer is 42.", "rejected": "The answer is 43.", **others}
+    report = load(project, row)
+    name = next(name for name, value in others.items() if value)
+    said = f"There is no `prompt`, but text in `{name}`: give a mapping that says what is what."
+    assert report.errors == [{"line": 1, "field": "/chosen", "reason": said}]
+    mapping = {"prompt": "question", "response_1": "chosen", "response_2": "rejected"}
+    if name == "question":
+        assert load(project, row, options=Options(mapping=mapping)).created == 1
+        assert sides() == ("The answer is 42.", "The answer is 43.")
+
+
+def test_answers_to_different_prompts_are_refused(project):
+    prompt = [{"role": "user", "content": "Sky?"}]
+    other = [{"role": "user", "content": "Sea?"}]
+    halves = [
+        {"chosen": f"\n\nHuman: Why {one}", "rejected": f"\n\nHuman: Why {two}"}
+        for one, two in (("a?\n\nAssistant: x", "b?\n\nAssistant: y"), ("a?", "b?"))
+    ]
+    answer = [{"role": "assistant", "content": "Blue."}]
+    differing = {"prompt": "Sea?", "chosen": prompt + answer, "rejected": [*prompt, {**answer[0], "content": "Red."}]}
+    report = load(
+        project,
+        differing,
+        {"chosen": prompt + answer, "rejected": other + answer},
+        {"chosen": "a", "rejected": "b"},
+        *halves,
+    )
+    assert [error["field"] for error in report.errors] == ["/chosen"] * 5
 
 
 def test_a_margin_says_how_much_better_the_chosen_one_is(project):
@@ -195,6 +330,42 @@ def test_a_mapping_names_columns_and_pointers(project):
 
 
 @pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("tie (bothbad)", "neither"),
+        ("Tie (both bad)", "neither"),
+        ("both_bad", "neither"),
+        ("tie", 0),
+        ("model_a", -1),
+        ("+2.0", 2),
+        (2.0, 2),
+    ],
+)
+def test_a_mapped_preference_may_be_said_in_many_ways(project, word, meant):
+    source = {"p": "Sky?", "a": "Blue.", "b": "Green.", "winner": word, "judge": 0}
+    mapping = {"prompt": "p", "response_1": "a", "response_2": "b", "preference": "winner", "annotator": "judge"}
+    assert load(project, source, options=Options(mapping=mapping)).errors == []
+    assert labels() == [("0", meant)]
+
+
+def test_numbers_of_people_and_rows_are_the_same_name_with_and_without_a_point(project):
+    source = {"id": 7.0, "p": "Sky?", "a": "Blue.", "b": "Green.", "winner": "A", "judge": 3.0}
+    mapping = {"prompt": "p", "response_1": "a", "response_2": "b", "preference": "winner", "annotator": "judge"}
+    options = Options(mapping={**mapping, "external_id": "id"})
+    assert load(project, source, {**source, "id": 7, "judge": 3}, options=options).unchanged == 1
+    assert (Comparison.objects.get().external_id, labels()) == ("7", [("3", -1)])
+
+
+def test_whole_numbers_may_be_written_with_a_point(project):
+    votes = [{"strength": -100.0, "justification": ""}]
+    assert load(project, {**HELPSTEER2, "preference_strength": 1.0, "all_preferences_unprocessed": votes}).errors == []
+    assert load(project, rating("moon", helpfulness=4.0), rating("sun", helpfulness=[2.0])).errors == []
+    assert labels() == [("position 1", "neither"), ("position 1", -2)]
+    report = load(project, rating("moon", helpfulness=3.5), rating("mars"))
+    assert report.errors[0]["field"] == "/helpfulness"
+
+
+@pytest.mark.parametrize(
     ("mapping", "pointer"),
     [
         ({"prompt": "q", "response_1": "a"}, "/mapping/response_2"),
@@ -207,6 +378,43 @@ def test_a_mapping_that_says_too_little_is_refused(mapping, pointer):
     with pytest.raises(InvalidInput) as refused:
         Options(mapping=mapping)
     assert pointer in [error.pointer for error in refused.value.errors]
+
+
+TURN = {"role": "user", "content": "Sky?", "name": "ada"}
+ANSWERS = {
+    "chosen": [{"role": "assistant", "content": "Blue."}],
+    "rejected": [{"role": "assistant", "content": "Red."}],
+}
+MAPPING = {"messages": "talk", "response_1": "/answers/0/t", "response_2": "b", "metadata": ["topic"]}
+MAPPED = {
+    "talk": [TURN],
+    "answers": [{"t": "Blue.", "score": 1}],
+    "b": "Red.",
+    "topic": "sea",
+    "source": "web",
+    "n": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "ignored"),
+    [
+        ([{"prompt": [TURN], **ANSWERS, "score_chosen": 8.0, "margin": 1}], {}, ["prompt[].name", "score_chosen"]),
+        ([{"prompt": "Sky?", "chosen": "b", "rejected": "c", "subset": "x", "id": 1, "models": ["m"]}], {}, ["models"]),
+        ([{**HELPSTEER2, "comment": "x"}], {}, ["comment"]),
+        ([{**HELPSTEER3, "context": [TURN], "id": "x"}], {}, ["context[].name", "id"]),
+        ([rating("moon"), {**rating("sun"), "model": "m"}], {}, ["model"]),
+        ([MAPPED], {"mapping": MAPPING}, ["source", "talk[].name"]),
+    ],
+)
+def test_columns_of_other_shapes_that_nothing_is_made_of_are_counted(project, rows, options, ignored):
+    report = load(project, *rows, options=Options(**options))
+    assert (report.created, report.to_dict()["ignored_fields"]) == (1, dict.fromkeys(ignored, 1))
+
+
+@pytest.mark.parametrize("rows", [[HELPSTEER2], [HELPSTEER3], [rating("moon"), rating("sun")]])
+def test_nothing_of_a_released_file_is_called_ignored(project, rows):
+    assert "ignored_fields" not in load(project, *rows).to_dict()
 
 
 @pytest.mark.parametrize("text", [*PAYLOADS, 'quote " and \\ and / and \u2028\x7f\x1f\b\f', "é\U0001f30a"])
