@@ -235,11 +235,11 @@ def written_texts(path: Path, count: int) -> list[tuple[str, str]]:
     return [texts[number] for number in np.random.default_rng(5).permutation(len(texts))[:count]]
 
 
-def padded_share(lengths: list[int], batch: int) -> float:
-    """Return how many tokens of padding there are for one of a text, where texts are sorted before they are batched."""
-    ordered = sorted(lengths, reverse=True)
-    filled = sum(ordered[start] * len(ordered[start : start + batch]) for start in range(0, len(ordered), batch))
-    return filled / sum(lengths) - 1
+def padded_share(pairs: list[tuple[str, str]], tokens: list[int]) -> float:
+    """Return how many tokens of padding the peer reads for one of a text; it sorts by characters, and then batches."""
+    ordered = [tokens[place] for place in np.argsort([-len(prompt) - len(response) for prompt, response in pairs])]
+    batches = [ordered[start : start + PEER_BATCH] for start in range(0, len(ordered), PEER_BATCH)]
+    return sum(max(batch) * len(batch) for batch in batches) / sum(tokens) - 1
 
 
 def first_pass(name: str, pairs: list[tuple[str, str]], repeats: int) -> list[str]:
@@ -259,7 +259,7 @@ def first_pass(name: str, pairs: list[tuple[str, str]], repeats: int) -> list[st
     (mine, ours), (other, theirs) = alternating(lambda: backbone.features(pairs), sorted_and_padded, repeats)
     norm = np.linalg.norm(ours, axis=1, keepdims=True)
     difference = float(np.abs(ours / norm - theirs / np.linalg.norm(theirs, axis=1, keepdims=True)).max())
-    padded = padded_share([len(row["input_ids"]) for row in backbone.tokens(pairs)], PEER_BATCH)
+    padded = padded_share(pairs, [len(row["input_ids"]) for row in backbone.tokens(pairs)])
     said = f"texts/s of the embedded backbone's first pass, {len(pairs)} {name}; vectors differ by {difference:.0e}"
     beside = f"sorted and padded, {PEER_BATCH} a batch {len(pairs) / other:.0f} (it reads {padded:.0%} more tokens)"
     return [f"| {said} | {len(pairs) / mine:.0f} | {beside} | **{other / mine:.2f}×** |"]
