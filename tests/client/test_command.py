@@ -125,13 +125,16 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "tiebreak" / "credentials.toml"
 
 
-def login(monkeypatch, url, key):
+def login(monkeypatch, url, key, *, typed):
     monkeypatch.setattr(module, "getpass", lambda prompt: key)
+    monkeypatch.setattr("sys.stdin", io.StringIO("" if typed else f"{key}\n"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: typed)
     return module.main(["login", "--url", url])
 
 
-def test_login_checks_the_key_and_keeps_it_for_its_owner_only(home, live_server, token, monkeypatch, capsys):
-    assert login(monkeypatch, f"{live_server.url}/", token) == 0
+@pytest.mark.parametrize("typed", [True, False])
+def test_login_checks_the_key_and_keeps_it_for_its_owner_only(home, live_server, token, monkeypatch, capsys, typed):
+    assert login(monkeypatch, f"{live_server.url}/", token, typed=typed) == 0
     assert "it sees tides" in capsys.readouterr().out
     assert stat.S_IMODE(home.stat().st_mode) == 0o600
     assert stat.S_IMODE(home.parent.stat().st_mode) & 0o077 == 0
@@ -143,7 +146,7 @@ def test_login_checks_the_key_and_keeps_it_for_its_owner_only(home, live_server,
 
 
 def test_a_wrong_key_is_not_kept(home, live_server, manager, monkeypatch, capsys):
-    assert login(monkeypatch, live_server.url, "tb_wrong") == 1
+    assert login(monkeypatch, live_server.url, "tb_wrong", typed=True) == 1
     said = capsys.readouterr().err
     assert "does not take this key" in said
     assert "tb_wrong" not in said

@@ -107,7 +107,8 @@ def _quiet(parser: argparse.ArgumentParser) -> None:
 
 def _login(options: argparse.Namespace) -> None:
     url = options.url or input("Address: ").strip()
-    target = Target(url, getpass("Key: ").strip())
+    key = getpass("Key: ") if sys.stdin.isatty() else sys.stdin.readline()
+    target = Target(url, key.strip())
     if urlsplit(target.address).scheme == "http" and urlsplit(target.address).hostname not in LOCAL:
         _say("Warning: without https:// everybody on the way can read the key.")
     with Tiebreak(target.address, target.token) as client:
