@@ -125,7 +125,7 @@ def comparison(request: PageRequest, slug: str, comparison_id: int) -> HttpRespo
     context = {
         "membership": membership,
         "comparison": shown,
-        "responses": [(1, shown.response_1, None), (2, shown.response_2, None)],
+        "responses": [(1, shown.response_1, "", None), (2, shown.response_2, "", None)],
         "oversees": membership.role in OVERSEES,
         "item": shown.queue_item,
         "remarks": said,
@@ -141,7 +141,7 @@ def comparison(request: PageRequest, slug: str, comparison_id: int) -> HttpRespo
 
 
 def _rewards(project: Project, shown: Comparison) -> dict[str, Any]:
-    """Return the rewards of the two responses, if there is a scorer, and what the baselines measured beside them."""
+    """Return who wrote the responses, their rewards, if there is a scorer, and what the baselines measured."""
     scorers = list(project.scorers.filter(Q(orders_queue=True) | Q(kind=Scorer.Kind.LENGTH)).order_by("name"))
     pair = [shown.response_1_id, shown.response_2_id]
     values: dict[int, dict[int, float]] = {each.pk: {} for each in scorers}
@@ -151,8 +151,8 @@ def _rewards(project: Project, shown: Comparison) -> dict[str, Any]:
             values[scorer_id][response_id] = value
     scorer = next((each for each in scorers if each.orders_queue), None)
     rewards = values[scorer.pk] if scorer else {}
-    responses = enumerate((shown.response_1, shown.response_2), start=1)
-    rewarded = [(label, response, rewards.get(response.pk)) for label, response in responses]
+    sides = ((1, shown.response_1, shown.model_1), (2, shown.response_2, shown.model_2))
+    rewarded = [(label, response, model, rewards.get(response.pk)) for label, response, model in sides]
     return {
         "sees_results": True,
         "scorer": scorer,

@@ -16,6 +16,7 @@ from apps.imports.turns import PATIENCE_MS, take_turn
 from apps.jobs.models import Job
 from apps.labeling.models import QueueItem
 from apps.prompts.models import Comparison, Prompt, Response
+from tests.e2e.running import wait_until
 from tests.factories import ProjectFactory
 from tests.imports.rows import row
 from tests.imports.test_going_on import figures, mixed
@@ -192,4 +193,4 @@ def test_no_connection_is_left_when_a_run_ends(monkeypatch):
     before, used = count(), connection.connection
     run_import(made=handed_in(ProjectFactory(), fresh(20)), on_batch=lambda read: None)
     assert connection.connection is used
-    assert count() == before
+    wait_until(lambda: count() == before, 10, "the server has seen that the other connections are closed")
