@@ -8,6 +8,8 @@ from typing import Any
 
 from apps.imports.files import rows_of
 from apps.imports.services import import_rows, import_stream
+from apps.labeling.models import Annotation
+from apps.prompts.models import Comparison
 
 SHARED = Path("../shared/data")
 
@@ -36,3 +38,15 @@ def load_file(project: Any, path: Path, **options: Any) -> Any:
     """Import a file of any kind and return the report."""
     with rows_of(path, file_name=path.name) as rows:
         return import_rows(project=project, rows=rows, **options)
+
+
+def labels() -> list[tuple[str, Any]]:
+    """Return who said what, in the order of storing."""
+    rows = Annotation.objects.order_by("id").values_list("annotator__imported_name", "neither", "preference")
+    return [(name, "neither" if neither else preference) for name, neither, preference in rows]
+
+
+def sides() -> tuple[str, str]:
+    """Return the texts of the one comparison there is."""
+    made = Comparison.objects.get()
+    return made.response_1.text, made.response_2.text
