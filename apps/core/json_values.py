@@ -35,6 +35,13 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def whole(value: Any) -> int | None:
+    """Return a whole number, which JSON may write as 4.0 as well; None for any other value."""
+    if type(value) is int:  # and not true or false
+        return value
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
 def _has_surrogate(text: str) -> bool:
     """Say whether a text has no UTF-8 form: a hundred times faster than looking at each character."""
     try:

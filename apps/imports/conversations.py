@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-from apps.imports.rows import BadRow, whole
+from apps.core.json_values import whole
+from apps.imports.rows import BadRow
 
 Row = dict[str, Any]
 _TURN = re.compile(r"(?:^|\n)<extra_id_1>(System|User|Assistant)\n")

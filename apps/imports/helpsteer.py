@@ -6,8 +6,9 @@ Released labels have positions, not names: what stands first in one row and in t
 from collections.abc import Callable
 from typing import Any
 
+from apps.core.json_values import whole
 from apps.imports.conversations import Row, conversation, kept, marked_turns
-from apps.imports.rows import BadRow, whole
+from apps.imports.rows import BadRow
 
 NEITHER_CODE = -100
 RATINGS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")

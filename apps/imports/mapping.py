@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from apps.core.json_values import whole
 from apps.imports.cells import STRUCTURES, Cells, structure
 from apps.imports.conversations import Row, last_turn, name_of, text_of
-from apps.imports.rows import BadRow, whole
+from apps.imports.rows import BadRow
 
 TARGETS = (
     "prompt",

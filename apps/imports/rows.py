@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from apps.core.json_values import why_unstorable
+from apps.core.json_values import whole, why_unstorable
 from apps.labeling.answers import MAX_ACTIVE_SECONDS
 from apps.projects.protocol import RATING_MAX, RATING_MIN
 from apps.prompts.models import json_hash
@@ -123,13 +123,6 @@ def spelled_messages(messages: list[dict[str, str]]) -> bytes:
         b'{"content": %b, "role": "%b"}' % (orjson.dumps(message["content"]), message["role"].encode())
         for message in messages
     )
-
-
-def whole(value: Any) -> int | None:
-    """Return a whole number, which JSON may write as 4.0 as well; None for any other value."""
-    if type(value) is int:  # and not true or false
-        return value
-    return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def parse_row(row: object) -> list[ImportedPair]:

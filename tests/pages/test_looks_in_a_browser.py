@@ -14,6 +14,7 @@ from tests.factories import PASSWORD, MembershipFactory
 from tests.hostile_texts import HOSTILE, PAYLOADS
 from tests.pages.answering import fill_in
 
+WHEN_STILL = "() => Promise.all(document.getAnimations().map((each) => each.finished)).then(() => null)"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -102,7 +103,7 @@ def test_axe_finds_nothing_in_any_state_of_the_page(labeler, open_page, width, h
     for key, dialog in (("g", "guideline"), ("?", "keys"), ("f", "skip")):
         page.keyboard.press(key)
         expect(page.locator(f"#{dialog}-dialog")).to_be_visible()
-        page.wait_for_timeout(50)
+        page.evaluate(WHEN_STILL)
         check(dialog)
         page.keyboard.press("Escape")
     page.evaluate("scrollTo(0, document.querySelector('.panes').offsetTop + 300)")
